@@ -1,0 +1,258 @@
+//! The life of a watched call: what is kept at its begin, and what is added up at its end.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use stemedb_ebpf::ops::{Op, SYNC_OPS};
+use stemedb_ebpf::slots::{latency_slot, size_slot};
+use stemedb_ebpf::{
+    CLASS_OTHER, DURABLE, ErrorKey, FileKey, GROUP, Inflight, InflightKey, Lost, Pending, SYNC_CELL, UNRESOLVED,
+};
+
+use super::atomic;
+use super::class;
+use super::file::File;
+use super::maps::{
+    ERRORS, INFLIGHT, PENDING, SYNC_STATS, WRITE_STATS, last_syncfs_ns, lost, offset, set_last_syncfs_ns, setting,
+};
+use super::read;
+
+const BPF_NOEXIST: u64 = 1;
+const EEXIST: i32 = -17;
+const O_DSYNC: u32 = 0o10_000;
+/// ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK (include/linux/errno.h): never seen
+/// by a program; the kernel enters the call again, or turns it into EINTR.
+const RESTART: core::ops::RangeInclusive<i64> = -516..=-512;
+
+const NO_FILE: FileKey = FileKey { inode: 0, ino: 0, generation: 0, target: 0 };
+const NO_GROUP: Pending = Pending { first_ns: 0, writes: 0, bytes: 0, used_ns: 0 };
+
+/// Begins a call of thread `tid`: classifies its file, and for a sync takes the writes that it covers.
+#[inline(always)]
+pub fn begin(tid: u32, op: u8, target: u32, file: Option<&File>, flags: u32) {
+    let mut call = Inflight { start_ns: 0, file: NO_FILE, group: NO_GROUP, cell: target * setting!(classes) + CLASS_OTHER, flags };
+    if let Some(file) = file {
+        classify(&mut call, file, op, target);
+    }
+    let key = InflightKey { tid, op: u32::from(op) };
+    // SAFETY: the clock has no precondition.
+    call.start_ns = unsafe { bpf_ktime_get_ns() };
+    match INFLIGHT.insert(&key, &call, BPF_NOEXIST) {
+        Ok(()) => {}
+        Err(EEXIST) => {
+            lost(Lost::MissedExit);
+            let _ = INFLIGHT.insert(&key, &call, 0);
+        }
+        Err(_) => lost(Lost::InflightFull),
+    }
+}
+
+#[inline(always)]
+fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
+    call.cell = target * setting!(classes) + class::of(file, target);
+    if file.is_dir() {
+        return;
+    }
+    if is_sync(op) {
+        if op == Op::Fsync as u8 || op == Op::Fdatasync as u8 {
+            call.flags |= GROUP;
+            call.file = key_of(file, target);
+            take_group(&call.file, &mut call.group);
+        }
+    } else if file.flags() & O_DSYNC != 0 {
+        // O_SYNC includes the bit of O_DSYNC.
+        call.flags |= DURABLE;
+    } else if op != Op::Fallocate as u8 {
+        call.file = key_of(file, target);
+    }
+}
+
+#[inline(always)]
+fn key_of(file: &File, target: u32) -> FileKey {
+    FileKey {
+        inode: file.inode,
+        ino: read::at(file.inode, offset!(inode_ino)).unwrap_or(0),
+        generation: read::at(file.inode, offset!(inode_generation)).unwrap_or(0),
+        target,
+    }
+}
+
+/// Ends a call of thread `tid`, if one is in flight. `ret` is what it returned.
+#[inline(always)]
+pub fn end(tid: u32, op: u8, ret: i64) {
+    let key = InflightKey { tid, op: u32::from(op) };
+    // SAFETY: the entry is this thread's own and is removed below, after the last use.
+    let Some(call) = (unsafe { INFLIGHT.get(&key) }) else { return };
+    // SAFETY: the clock has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if RESTART.contains(&ret) {
+        lost(Lost::Restarted);
+        give_back(call);
+    } else {
+        if ret < 0 {
+            count_error(call.cell, op, ret);
+        }
+        let ns = now - call.start_ns;
+        if is_sync(op) {
+            end_sync(call, op, ret, ns, now);
+        } else {
+            end_write(call, op, ret, ns, now);
+        }
+    }
+    let _ = INFLIGHT.remove(&key);
+}
+
+/// Forgets what a dead thread had in flight.
+#[inline(always)]
+pub fn forget(tid: u32) {
+    for op in 0..stemedb_ebpf::ops::OPS.len() as u32 {
+        let _ = INFLIGHT.remove(&InflightKey { tid, op });
+    }
+}
+
+#[inline(always)]
+fn is_sync(op: u8) -> bool {
+    (op as usize) < SYNC_OPS
+}
+
+#[inline(always)]
+fn end_sync(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
+    if let Some(stats) = SYNC_STATS.get_ptr_mut(call.cell * SYNC_CELL + u32::from(op)) {
+        // SAFETY: this processor's own value.
+        let stats = unsafe { &mut *stats };
+        stats.calls += 1;
+        stats.sum_ns += ns;
+        if ns > stats.max_ns {
+            stats.max_ns = ns;
+        }
+        add(&mut stats.slots, latency_slot(ns));
+    }
+    if call.flags & UNRESOLVED != 0 {
+        lost(Lost::MsyncFile);
+    }
+    if call.flags & GROUP != 0 {
+        if ret < 0 { give_back(call) } else { end_group(call, now) }
+    } else if ret >= 0 && (op == Op::Syncfs as u8 || op == Op::Sync as u8) {
+        set_last_syncfs_ns(call.start_ns);
+    }
+}
+
+#[inline(always)]
+fn end_write(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
+    let bytes = if ret > 0 { ret as u64 } else { 0 };
+    if let Some(stats) = WRITE_STATS.get_ptr_mut(call.cell) {
+        // SAFETY: this processor's own value.
+        let stats = unsafe { &mut *stats };
+        add(&mut stats.calls, op as usize - SYNC_OPS);
+        add_n(&mut stats.bytes, op as usize - SYNC_OPS, bytes);
+        stats.sum_ns += ns;
+        if ns > stats.max_ns {
+            stats.max_ns = ns;
+        }
+        add(&mut stats.slots, latency_slot(ns));
+    }
+    if bytes != 0 && call.flags & DURABLE == 0 && call.file.inode != 0 {
+        add_pending(&call.file, bytes, now);
+    }
+}
+
+/// Takes the writes that a sync will cover; what is written from here on belongs to the next one.
+#[inline(always)]
+fn take_group(file: &FileKey, group: &mut Pending) {
+    if let Some(pending) = PENDING.get_ptr_mut(file) {
+        // SAFETY: atomics on a map value, which stays readable for as long as the program runs.
+        unsafe {
+            group.first_ns = atomic::swap(&raw mut (*pending).first_ns, 0);
+            group.writes = atomic::swap(&raw mut (*pending).writes, 0);
+            group.bytes = atomic::swap(&raw mut (*pending).bytes, 0);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_pending(file: &FileKey, bytes: u64, now: u64) {
+    let fresh = Pending { first_ns: now, writes: 1, bytes, used_ns: now };
+    let Some(pending) = PENDING.get_ptr_mut(file) else {
+        match PENDING.insert(file, &fresh, BPF_NOEXIST) {
+            Ok(()) => return,
+            Err(EEXIST) => {
+                if let Some(pending) = PENDING.get_ptr_mut(file) {
+                    join(pending, &fresh);
+                }
+            }
+            Err(_) => lost(Lost::PendingFull),
+        }
+        return;
+    };
+    join(pending, &fresh);
+}
+
+/// Adds writes to those that wait. The older `first_ns` stays.
+#[inline(always)]
+fn join(pending: *mut Pending, more: &Pending) {
+    // SAFETY: atomics on a map value.
+    unsafe {
+        atomic::add(&raw mut (*pending).writes, more.writes);
+        atomic::add(&raw mut (*pending).bytes, more.bytes);
+        let first = &raw mut (*pending).first_ns;
+        if atomic::set_if_zero(first, more.first_ns) > more.first_ns {
+            first.write_volatile(more.first_ns);
+        }
+        (&raw mut (*pending).used_ns).write_volatile(more.used_ns);
+    }
+}
+
+/// A sync that failed made nothing durable: its group waits for the next one.
+#[inline(always)]
+fn give_back(call: &Inflight) {
+    if call.group.writes != 0
+        && let Some(pending) = PENDING.get_ptr_mut(&call.file)
+    {
+        let mut group = call.group;
+        group.used_ns = call.start_ns;
+        join(pending, &group);
+    }
+}
+
+#[inline(always)]
+fn end_group(call: &Inflight, now: u64) {
+    let group = &call.group;
+    if group.first_ns != 0 && group.first_ns <= last_syncfs_ns() {
+        lost(Lost::GroupSplit);
+        return;
+    }
+    let Some(stats) = WRITE_STATS.get_ptr_mut(call.cell) else { return };
+    // SAFETY: this processor's own value.
+    let stats = unsafe { &mut *stats };
+    stats.group_writes += group.writes;
+    add(&mut stats.group_writes_slots, size_slot(group.writes));
+    stats.group_bytes += group.bytes;
+    add(&mut stats.group_bytes_slots, size_slot(group.bytes));
+    if group.first_ns != 0 {
+        stats.flush_sum_ns += now - group.first_ns;
+        add(&mut stats.flush_slots, latency_slot(now - group.first_ns));
+    }
+}
+
+#[inline(always)]
+fn count_error(cell: u32, op: u8, ret: i64) {
+    let key = ErrorKey { cell, op: u16::from(op), errno: (-ret) as u16 };
+    if ERRORS.get_ptr_mut(&key).is_none() && ERRORS.insert(&key, &0, BPF_NOEXIST) == Err(-7) {
+        lost(Lost::ErrorsFull);
+        return;
+    }
+    if let Some(count) = ERRORS.get_ptr_mut(&key) {
+        // SAFETY: an atomic on a map value.
+        unsafe { atomic::add(count, 1) }
+    }
+}
+
+#[inline(always)]
+fn add<const N: usize>(counts: &mut [u64; N], index: usize) {
+    add_n(counts, index, 1);
+}
+
+#[inline(always)]
+fn add_n<const N: usize>(counts: &mut [u64; N], index: usize, n: u64) {
+    if let Some(count) = counts.get_mut(index) {
+        *count += n;
+    }
+}

@@ -1,0 +1,135 @@
+//! The class of a file: by the rules for names, then by the first class directory above it.
+
+use stemedb_ebpf::glob::START;
+use stemedb_ebpf::{
+    CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, DirKey, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING, NO_CLASS,
+};
+
+use super::file::File;
+use super::maps::{CHILDREN, CLASS_RULES, DIRS, lost, offset, setting};
+use super::read::{self, Addr};
+
+/// The class of `file` for `target`.
+#[inline(always)]
+pub fn of(file: &File, target: u32) -> u32 {
+    let Some(dentry) = file.dentry() else {
+        lost(Lost::KernelRead);
+        return CLASS_OTHER;
+    };
+    if setting!(class_rules) != 0
+        && let Some(class) = by_name(dentry, target)
+    {
+        return class;
+    }
+    by_directory(dentry, file.is_dir(), target)
+}
+
+/// Walks up `d_parent` until a class directory is met. A directory is of its own class.
+#[inline(always)]
+fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
+    // The directories just passed, nearest first: the way down to a class directory that was not there
+    // when the agent looked.
+    let mut passed = [0_u64; MAX_MISSING];
+    let mut at = dentry;
+    let mut skip = !is_dir;
+    for _ in 0..=MAX_DEPTH {
+        let Some(parent) = read::at::<Addr>(at, offset!(dentry_parent)) else {
+            lost(Lost::KernelRead);
+            return CLASS_OTHER;
+        };
+        if !skip {
+            let inode: Addr = read::at(at, offset!(dentry_inode)).unwrap_or(0);
+            if let Some(class) = directory(inode, target, &passed) {
+                return class;
+            }
+            passed = [at, passed[0], passed[1], passed[2]];
+        }
+        skip = false;
+        if parent == at {
+            return CLASS_OTHER;
+        }
+        at = parent;
+    }
+    lost(Lost::ClassDepth);
+    CLASS_OTHER
+}
+
+/// The class that a directory gives to a file below it.
+#[inline(always)]
+fn directory(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u32> {
+    // SAFETY: the entry is copied at once; a reused one can only be another class directory of the agent's.
+    let entry: DirEntry = unsafe { DIRS.get(&DirKey { inode, target, zero: 0 }) }.copied()?;
+    if entry.children != 0
+        && let Some(class) = child(inode, target, passed)
+    {
+        return Some(class);
+    }
+    (entry.class != NO_CLASS).then_some(entry.class)
+}
+
+/// Follows names down from a directory to a class directory.
+#[inline(never)]
+fn child(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u32> {
+    let mut key = ChildKey { parent: inode, target, zero: 0, name: [0; CHILD_NAME] };
+    let mut found = None;
+    for dentry in passed {
+        if *dentry == 0 || !name_of(*dentry, &mut key.name) {
+            break;
+        }
+        // SAFETY: as in `directory`.
+        let Some(entry) = (unsafe { CHILDREN.get(&key) }).copied() else { break };
+        if entry.class != NO_CLASS {
+            found = Some(entry.class);
+        }
+        if entry.below == 0 {
+            break;
+        }
+        key.parent = u64::from(entry.below);
+    }
+    found
+}
+
+/// Copies a dentry's name, padded with zeros; false where it is too long to be a class directory's.
+#[inline(always)]
+fn name_of(dentry: Addr, name: &mut [u8; CHILD_NAME]) -> bool {
+    let (Some(from), Some(len)) =
+        (read::at::<Addr>(dentry, offset!(dentry_name)), read::at::<u32>(dentry, offset!(dentry_name_len)))
+    else {
+        return false;
+    };
+    if len as usize >= CHILD_NAME {
+        return false;
+    }
+    *name = [0; CHILD_NAME];
+    let len = len as usize & (CHILD_NAME - 1);
+    read::bytes(from, &mut name[..len]).is_some()
+}
+
+/// The class that a rule gives to the file's name.
+#[inline(never)]
+fn by_name(dentry: Addr, target: u32) -> Option<u32> {
+    let mut name = [0_u8; CHILD_NAME];
+    if !name_of(dentry, &mut name) {
+        return None;
+    }
+    for i in 0..MAX_CLASS_RULES as u32 {
+        if i >= setting!(class_rules) {
+            break;
+        }
+        let rule = CLASS_RULES.get(i)?;
+        if rule.target != target {
+            continue;
+        }
+        let mut state = START;
+        for byte in &name {
+            if *byte == 0 {
+                break;
+            }
+            state = rule.glob.step(state, *byte);
+        }
+        if state & rule.glob.accept != 0 {
+            return Some(rule.class);
+        }
+    }
+    None
+}

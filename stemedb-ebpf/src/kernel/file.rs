@@ -1,0 +1,92 @@
+//! From a file descriptor to an open file.
+
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
+
+use super::maps::offset;
+use super::read::{self, Addr};
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFBLK: u32 = 0o060_000;
+const S_IFDIR: u32 = 0o040_000;
+
+/// An open file, as far as the probes need it.
+#[derive(Clone, Copy)]
+pub struct File {
+    /// `struct file`
+    pub file: Addr,
+    /// `struct inode`
+    pub inode: Addr,
+    /// `i_mode`
+    pub mode: u32,
+}
+
+impl File {
+    /// Reads what is behind a `struct file`.
+    #[inline(always)]
+    pub fn at(file: Addr) -> Option<Self> {
+        let inode: Addr = read::at(file, offset!(file_inode))?;
+        let mode = u32::from(read::at::<u16>(inode, offset!(inode_mode))?);
+        Some(Self { file, inode, mode })
+    }
+
+    /// Whether it is on a file system or a block device, and not a socket, a pipe or a terminal.
+    #[inline(always)]
+    pub fn is_storage(&self) -> bool {
+        matches!(self.mode & S_IFMT, S_IFREG | S_IFBLK | S_IFDIR)
+    }
+
+    /// Whether it is a directory.
+    #[inline(always)]
+    pub fn is_dir(&self) -> bool {
+        self.mode & S_IFMT == S_IFDIR
+    }
+
+    /// `f_flags`
+    #[inline(always)]
+    pub fn flags(&self) -> u32 {
+        read::at(self.file, offset!(file_flags)).unwrap_or(0)
+    }
+
+    /// Its `struct dentry`.
+    #[inline(always)]
+    pub fn dentry(&self) -> Option<Addr> {
+        read::at(self.file, offset!(file_dentry))
+    }
+}
+
+/// What a file descriptor of the current thread leads to.
+pub enum Descriptor {
+    /// A file.
+    Open(File),
+    /// Nothing: the call will fail with EBADF.
+    Closed,
+    /// The kernel's structures could not be read.
+    Unreadable,
+}
+
+/// Looks up a file descriptor of the current thread: `current->files->fdt->fd[fd]`.
+#[inline(always)]
+pub fn descriptor(fd: u32) -> Descriptor {
+    // SAFETY: the current task is a typed pointer, and so is what is loaded from it.
+    let (max, table) = unsafe {
+        let task: *const u8 = bpf_get_current_task_btf().cast();
+        let files: *const u8 = read::typed(task, offset!(task_files));
+        if files.is_null() {
+            return Descriptor::Closed;
+        }
+        let fdt: *const u8 = read::typed(files, offset!(files_fdt));
+        if fdt.is_null() {
+            return Descriptor::Unreadable;
+        }
+        (read::typed::<u32>(fdt, offset!(fdt_max)), read::typed::<u64>(fdt, offset!(fdt_fd)))
+    };
+    if fd >= max {
+        return Descriptor::Closed;
+    }
+    match read::at::<Addr>(table, fd as usize * 8) {
+        Some(0) => Descriptor::Closed,
+        Some(file) => File::at(file).map_or(Descriptor::Unreadable, Descriptor::Open),
+        None => Descriptor::Unreadable,
+    }
+}

@@ -1,0 +1,167 @@
+//! Every map and every global. Sizes that depend on the configuration are set by the agent before load.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use stemedb_ebpf::offsets::Offsets;
+use stemedb_ebpf::ops::NO_OP;
+use stemedb_ebpf::{
+    ChildEntry, ChildKey, ClassRule, DirEntry, DirKey, ErrorKey, Event, FileKey, Inflight, InflightKey, LOST, Lost,
+    MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_SYSCALLS, Pending, ProcessRule, Resolved, Settings, SyncStats, TargetEntry,
+    WriteStats,
+};
+
+/// Processes that are watched, by tgid.
+#[map]
+pub static TARGETS: HashMap<u32, TargetEntry> = HashMap::with_max_entries(16_384, 0);
+
+/// Cgroups whose processes are watched, by cgroup id.
+#[map]
+pub static CGROUPS: HashMap<u64, TargetEntry> = HashMap::with_max_entries(4_096, 0);
+
+/// Rules by which an exec, a rename or a new cgroup makes a target.
+#[map]
+pub static PROCESS_RULES: Array<ProcessRule> = Array::with_max_entries(MAX_PROCESS_RULES as u32, 0);
+
+/// Class directories that exist.
+#[map]
+pub static DIRS: HashMap<DirKey, DirEntry> = HashMap::with_max_entries(4_096, 0);
+
+/// Class directories by parent and name.
+#[map]
+pub static CHILDREN: HashMap<ChildKey, ChildEntry> = HashMap::with_max_entries(4_096, 0);
+
+/// Rules by which a file's name gives its class.
+#[map]
+pub static CLASS_RULES: Array<ClassRule> = Array::with_max_entries(MAX_CLASS_RULES as u32, 0);
+
+/// Calls that have begun and not ended.
+#[map]
+pub static INFLIGHT: HashMap<InflightKey, Inflight> = HashMap::with_max_entries(16_384, 0);
+
+/// Writes that no sync has made durable yet, by file.
+#[map]
+pub static PENDING: HashMap<FileKey, Pending> = HashMap::with_max_entries(16_384, 0);
+
+/// Index: `cell * SYNC_CELL + op`.
+#[map]
+pub static SYNC_STATS: PerCpuArray<SyncStats> = PerCpuArray::with_max_entries(1, 0);
+
+/// Index: cell.
+#[map]
+pub static WRITE_STATS: PerCpuArray<WriteStats> = PerCpuArray::with_max_entries(1, 0);
+
+/// Failed calls.
+#[map]
+pub static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(1_024, 0);
+
+/// What is missing from the figures, by [`Lost`].
+#[map]
+pub static LOST_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST.len() as u32, 0);
+
+/// Processes that came and went.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// The answer of the program `resolve`.
+#[map]
+pub static RESOLVED: Array<Resolved> = Array::with_max_entries(1, 0);
+
+/// Room for one path or name while a rule looks at it.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`SCRATCH`].
+#[repr(C)]
+pub struct Scratch {
+    /// A path is built from the end of the first [`PATH_MAX`] bytes; the rest lets the verifier see
+    /// that no name of up to 255 bytes can pass the end.
+    pub path: [u8; PATH_MAX + 256],
+}
+
+/// Longest path that a rule can look at.
+pub const PATH_MAX: usize = 1_024;
+
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::NONE;
+
+#[unsafe(no_mangle)]
+static SETTINGS: Settings =
+    Settings { op_of_syscall: [NO_OP; MAX_SYSCALLS], classes: 1, process_rules: 0, class_rules: 0, exe_paths: 0, find_vma: 0, zero: 0 };
+
+/// When the last syncfs or sync of a watched process began (0: never). A group that began before it is
+/// durable in part, and is not counted.
+#[unsafe(no_mangle)]
+static mut LAST_SYNCFS_NS: u64 = 0;
+
+/// A field of [`Settings`].
+macro_rules! setting {
+    ($field:ident) => {
+        $crate::kernel::maps::volatile(&$crate::kernel::maps::settings().$field)
+    };
+}
+/// A field of [`Offsets`], as `usize`.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::kernel::maps::volatile(&$crate::kernel::maps::offsets().$field) as usize
+    };
+}
+pub(crate) use {offset, setting};
+
+/// Reads a field of a `.rodata` global. The compiler would fold the value that the agent replaces, so it must not see
+/// it; the verifier folds the replaced one.
+#[inline(always)]
+pub fn volatile<T: Copy>(field: &'static T) -> T {
+    // SAFETY: a reference is aligned and readable.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+#[inline(always)]
+pub fn offsets() -> &'static Offsets {
+    &OFFSETS
+}
+
+#[inline(always)]
+pub fn settings() -> &'static Settings {
+    &SETTINGS
+}
+
+/// The operation of a system-call number, or [`NO_OP`].
+#[inline(always)]
+pub fn op_of_syscall(nr: u64) -> u8 {
+    if nr >= MAX_SYSCALLS as u64 {
+        return NO_OP;
+    }
+    // SAFETY: in bounds by the mask, which the compiler must not drop: the verifier cannot see the
+    // comparison above through a spilled register.
+    unsafe { core::ptr::read_volatile((&raw const SETTINGS.op_of_syscall).cast::<u8>().add(nr as usize & (MAX_SYSCALLS - 1))) }
+}
+
+#[inline(always)]
+pub fn last_syncfs_ns() -> u64 {
+    // SAFETY: an aligned load of a global that other processors may store to.
+    unsafe { core::ptr::read_volatile(&raw const LAST_SYNCFS_NS) }
+}
+
+#[inline(always)]
+pub fn set_last_syncfs_ns(ns: u64) {
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(&raw mut LAST_SYNCFS_NS, ns) }
+}
+
+/// Counts something that is missing from the figures.
+#[inline(always)]
+pub fn lost(reason: Lost) {
+    if let Some(count) = LOST_COUNTS.get_ptr_mut(reason as u32) {
+        // SAFETY: this processor's own counter; programs on it do not nest in themselves.
+        unsafe { *count += 1 }
+    }
+}
+
+/// Tells the agent about a process.
+#[inline(always)]
+pub fn tell(kind: stemedb_ebpf::EventKind, tgid: u32, target: u32) {
+    let event = Event { kind: kind as u32, tgid, target, zero: 0 };
+    if EVENTS.output::<Event>(&event, 0).is_err() {
+        lost(Lost::EventsFull);
+    }
+}

@@ -1,0 +1,47 @@
+//! The ABI between the eBPF object and the agent: what is in each map, and the few pure functions that
+//! both sides must compute alike (histogram slots, glob automata, the table of operations).
+//!
+//! Everything here is `no_std`, has a fixed layout, and is compiled twice: for `bpf` into the object and
+//! for the host into the agent and the tests.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod glob;
+pub mod offsets;
+pub mod ops;
+pub mod slots;
+pub mod types;
+
+pub use types::*;
+
+/// Implements `aya::Pod`, so that the agent may move these types in and out of maps as bytes.
+#[cfg(feature = "user")]
+macro_rules! pod {
+    ($($type:ty),+ $(,)?) => { $(
+        // SAFETY: `repr(C)`, made of integers and arrays of integers, and without padding: each type
+        // has a size assertion beside its definition.
+        unsafe impl aya::Pod for $type {}
+    )+ };
+}
+
+#[cfg(feature = "user")]
+pod!(
+    glob::Automaton,
+    offsets::Offsets,
+    ChildEntry,
+    ChildKey,
+    ClassRule,
+    DirKey,
+    DirEntry,
+    ErrorKey,
+    Event,
+    FileKey,
+    Inflight,
+    InflightKey,
+    Pending,
+    ProcessRule,
+    Resolved,
+    Settings,
+    SyncStats,
+    TargetEntry,
+    WriteStats,
+);

@@ -1,0 +1,24 @@
+//! The one BPF object. A file in `probes/` for each thing that is hooked, and in `kernel/` what they share.
+//! On the host this is an empty program, so that `cargo` can build the whole workspace.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
+mod probes;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier accepts no program in which it could be.
+    loop {}
+}
+
+/// The licence that the kernel checks before it lends GPL-only helpers.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

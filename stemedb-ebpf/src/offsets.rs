@@ -1,0 +1,106 @@
+//! Where the fields are in the running kernel's structures. rustc emits no CO-RE relocations: the agent
+//! reads the kernel's BTF, resolves each row of [`FIELDS`] by name and sets the table as a frozen
+//! `.rodata` global before load, where the verifier folds it into constants.
+
+/// How much the agent needs a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Without it no file can be told from another.
+    Files,
+    /// Only these rules or operations need it; without it they are off, with the reason.
+    ExePath,
+    /// As above, for cgroup rules.
+    Cgroup,
+    /// As above, for `msync`.
+    Msync,
+    /// System-call arguments on x86-64.
+    X86,
+    /// System-call arguments on arm64.
+    Arm64,
+}
+
+/// One field to resolve.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The structure's name.
+    pub of: &'static str,
+    /// Candidates for the member's path, newest kernel first.
+    pub members: &'static [&'static str],
+    /// Who needs it.
+    pub need: Need,
+}
+
+/// An offset that could not be resolved.
+pub const ABSENT: u32 = u32::MAX;
+
+macro_rules! fields {
+    ($($name:ident: $of:literal $members:expr, $need:ident;)+) => {
+        /// Byte offsets, in the order of [`FIELDS`]; [`ABSENT`] where this kernel has no such field.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each is named after its row in FIELDS")]
+        pub struct Offsets { $(pub $name: u32),+ }
+
+        /// Every field that the programs follow.
+        pub const FIELDS: &[Field] = &[$(Field { of: $of, members: &$members, need: Need::$need }),+];
+
+        impl Offsets {
+            /// No field known.
+            pub const NONE: Self = Self { $($name: ABSENT),+ };
+
+            /// The offsets in the order of [`FIELDS`], to fill in.
+            pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut u32> {
+                [$(&mut self.$name),+].into_iter()
+            }
+        }
+    };
+}
+
+fields! {
+    task_files: "task_struct" ["files"], Files;
+    task_tgid: "task_struct" ["tgid"], Files;
+    task_pid: "task_struct" ["pid"], Files;
+    task_comm: "task_struct" ["comm"], Files;
+    task_signal: "task_struct" ["signal"], Files;
+    signal_live: "signal_struct" ["live"], Files;
+    files_fdt: "files_struct" ["fdt"], Files;
+    fdt_max: "fdtable" ["max_fds"], Files;
+    fdt_fd: "fdtable" ["fd"], Files;
+    file_inode: "file" ["f_inode"], Files;
+    file_flags: "file" ["f_flags"], Files;
+    // `f_path` moved into a union with `__f_path` in 6.17; either name is at the same place.
+    file_dentry: "file" ["f_path.dentry", "__f_path.dentry"], Files;
+    file_mnt: "file" ["f_path.mnt", "__f_path.mnt"], ExePath;
+    dentry_parent: "dentry" ["d_parent"], Files;
+    dentry_inode: "dentry" ["d_inode"], Files;
+    // `d_name` moved into a union with `__d_name` in 6.15.
+    dentry_name: "dentry" ["d_name.name", "__d_name.name"], Files;
+    dentry_name_len: "dentry" ["d_name.len", "__d_name.len"], Files;
+    inode_mode: "inode" ["i_mode"], Files;
+    inode_ino: "inode" ["i_ino"], Files;
+    inode_generation: "inode" ["i_generation"], Files;
+    inode_sb: "inode" ["i_sb"], Files;
+    sb_dev: "super_block" ["s_dev"], Files;
+    bprm_file: "linux_binprm" ["file"], ExePath;
+    vfsmount_root: "vfsmount" ["mnt_root"], ExePath;
+    mount_mnt: "mount" ["mnt"], ExePath;
+    mount_parent: "mount" ["mnt_parent"], ExePath;
+    mount_point: "mount" ["mnt_mountpoint"], ExePath;
+    cgroup_kn: "cgroup" ["kn"], Cgroup;
+    kn_id: "kernfs_node" ["id"], Cgroup;
+    cgroup_root: "cgroup" ["root"], Cgroup;
+    cgroup_root_hierarchy: "cgroup_root" ["hierarchy_id"], Cgroup;
+    vma_file: "vm_area_struct" ["vm_file"], Msync;
+    regs_di: "pt_regs" ["di"], X86;
+    regs_si: "pt_regs" ["si"], X86;
+    regs_dx: "pt_regs" ["dx"], X86;
+    regs_r9: "pt_regs" ["r9"], X86;
+    regs_orig_ax: "pt_regs" ["orig_ax"], X86;
+    regs_regs: "pt_regs" ["regs"], Arm64;
+    regs_orig_x0: "pt_regs" ["orig_x0"], Arm64;
+    regs_syscallno: "pt_regs" ["syscallno"], Arm64;
+    // TS_COMPAT marks a 32-bit system call, whose numbers mean something else.
+    task_status: "task_struct" ["thread_info.status"], X86;
+}
+
+const _: () = assert!(size_of::<Offsets>() == 4 * FIELDS.len());

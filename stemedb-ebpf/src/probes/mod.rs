@@ -1,0 +1,5 @@
+//! One file for each thing that is hooked.
+
+pub mod life;
+pub mod resolve;
+pub mod syscalls;

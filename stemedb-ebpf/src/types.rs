@@ -1,0 +1,361 @@
+//! What is in the maps. Every type is `repr(C)` and without padding; the assertions hold the sizes.
+
+use crate::glob::Automaton;
+use crate::ops::{SYNC_OPS, WRITE_OPS};
+use crate::slots::{SIZE_SLOTS, SLOTS};
+
+/// The class of files that match no directory and no name rule.
+pub const CLASS_OTHER: u32 = 0;
+/// Directories that are followed upwards from a file before it counts as [`CLASS_OTHER`]; a file that
+/// is deeper is counted in [`Lost::ClassDepth`] as well.
+pub const MAX_DEPTH: usize = 16;
+/// Rules for processes (all targets together).
+pub const MAX_PROCESS_RULES: usize = 32;
+/// Rules for file names (all targets together).
+pub const MAX_CLASS_RULES: usize = 32;
+/// System-call numbers that [`Settings::op_of_syscall`] covers.
+pub const MAX_SYSCALLS: usize = 512;
+/// Targets that a configuration may have.
+pub const MAX_TARGETS: usize = 64;
+
+/// What the agent decides before load; a frozen `.rodata` global.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// For each system-call number of this architecture, the [`crate::ops::Op`], or
+    /// [`crate::ops::NO_OP`].
+    pub op_of_syscall: [u8; MAX_SYSCALLS],
+    /// Number of classes, `other` included; a cell is `target * classes + class`.
+    pub classes: u32,
+    /// Rows in use in the map `PROCESS_RULES`.
+    pub process_rules: u32,
+    /// Rows in use in the map `CLASS_RULES`.
+    pub class_rules: u32,
+    /// Not zero when a process rule needs the path of the executable.
+    pub exe_paths: u32,
+    /// Not zero when the kernel has `bpf_find_vma` (5.17), by which an `msync` finds its file.
+    pub find_vma: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + 24);
+
+/// A process that is watched; the key is its tgid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetEntry {
+    /// Index of the target in the configuration.
+    pub target: u32,
+    /// How it became one: [`FROM_RULE`], [`FROM_CGROUP`], [`FROM_PID`].
+    pub from: u32,
+}
+
+/// [`TargetEntry::from`]: its comm or executable matches; an exec decides anew.
+pub const FROM_RULE: u32 = 0;
+/// [`TargetEntry::from`]: its cgroup matches; leaving the cgroup ends it.
+pub const FROM_CGROUP: u32 = 1;
+/// [`TargetEntry::from`]: named by pid; an exec does not change that.
+pub const FROM_PID: u32 = 2;
+
+/// What a process rule looks at.
+pub const RULE_COMM: u32 = 0;
+/// See [`RULE_COMM`].
+pub const RULE_EXE: u32 = 1;
+/// See [`RULE_COMM`].
+pub const RULE_CGROUP: u32 = 2;
+
+/// One rule by which a process is a target.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ProcessRule {
+    /// The compiled pattern.
+    pub glob: Automaton,
+    /// [`RULE_COMM`], [`RULE_EXE`] or [`RULE_CGROUP`].
+    pub kind: u32,
+    /// The target that it makes.
+    pub target: u32,
+}
+
+/// One rule by which a file's name gives its class.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ClassRule {
+    /// The compiled pattern, for the last component of the path.
+    pub glob: Automaton,
+    /// The target whose files it is for.
+    pub target: u32,
+    /// The class that it gives.
+    pub class: u32,
+}
+
+const _: () = assert!(size_of::<ProcessRule>() == size_of::<ClassRule>());
+
+/// A class directory, for one target.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DirKey {
+    /// Address of the directory's `struct inode`, which the agent pins with an inotify watch: numbers
+    /// of device and inode are ambiguous on btrfs and overlayfs, and a pinned address cannot be reused.
+    pub inode: u64,
+    /// The target.
+    pub target: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+/// What a [`DirKey`] leads to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The class of the files below, or [`NO_CLASS`].
+    pub class: u32,
+    /// Not zero when the map `CHILDREN` has entries below this directory.
+    pub children: u32,
+}
+
+/// [`DirEntry::class`]: this directory is only on the way to a class directory.
+pub const NO_CLASS: u32 = u32::MAX;
+/// Longest name of a directory in the map `CHILDREN`.
+pub const CHILD_NAME: usize = 64;
+/// Most directories between one that exists and a class directory that does not yet.
+pub const MAX_MISSING: usize = 4;
+
+/// A class directory by its parent and its name. It matches from the instant at which the directory
+/// is made, before the agent can know its inode.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChildKey {
+    /// The parent: address of its inode, or a small number that another [`ChildEntry::below`] gives.
+    pub parent: u64,
+    /// The target.
+    pub target: u32,
+    /// Zero.
+    pub zero: u32,
+    /// The name, padded with zeros.
+    pub name: [u8; CHILD_NAME],
+}
+
+/// What a [`ChildKey`] leads to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildEntry {
+    /// The class of the files below, or [`NO_CLASS`].
+    pub class: u32,
+    /// Not zero when a class directory is further down: the `parent` of the next [`ChildKey`].
+    pub below: u32,
+}
+
+/// A file, for as long as it is the same one: an address alone is reused after eviction, an inode
+/// number after unlink, but then the generation differs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileKey {
+    /// Address of its `struct inode`.
+    pub inode: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Inode generation.
+    pub generation: u32,
+    /// The target that writes.
+    pub target: u32,
+}
+
+/// Writes to one file that no sync has covered yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pending {
+    /// When the first of them returned (nanoseconds of the monotonic clock); 0 when there is none.
+    pub first_ns: u64,
+    /// How many.
+    pub writes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When this entry was last used, for the agent's sweeper.
+    pub used_ns: u64,
+}
+
+/// A call that has begun: one for each thread and operation, because an `O_SYNC` write nests a sync.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InflightKey {
+    /// Thread id.
+    pub tid: u32,
+    /// [`crate::ops::Op`].
+    pub op: u32,
+}
+
+/// What is kept from a call's begin to its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Inflight {
+    /// When it began.
+    pub start_ns: u64,
+    /// The file; all zero when there is none.
+    pub file: FileKey,
+    /// What the sync takes with it: the file's pending writes at its begin.
+    pub group: Pending,
+    /// `target * classes + class`.
+    pub cell: u32,
+    /// [`DURABLE`], [`GROUP`].
+    pub flags: u32,
+}
+
+/// [`Inflight::flags`]: what this call writes is durable when it returns (`O_SYNC`, `O_DSYNC`, `O_DIRECT`
+/// is not).
+pub const DURABLE: u32 = 1;
+/// [`Inflight::flags`]: this sync makes the file's pending writes durable.
+pub const GROUP: u32 = 2;
+/// [`Inflight::flags`]: the file of an `msync` could not be looked up at its begin.
+pub const UNRESOLVED: u32 = 4;
+
+/// What sync calls of one operation did, for one cell, on one processor.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SyncStats {
+    /// Calls that returned, failed ones too.
+    pub calls: u64,
+    /// Sum of their latencies in nanoseconds.
+    pub sum_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Latencies by [`crate::slots::latency_slot`].
+    pub slots: [u64; SLOTS],
+}
+
+/// What writes did, and the groups in which syncs made them durable, for one cell, on one processor.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct WriteStats {
+    /// Calls that returned, failed ones too, by operation.
+    pub calls: [u64; WRITE_OPS],
+    /// Bytes that were taken, by operation.
+    pub bytes: [u64; WRITE_OPS],
+    /// Sum of the latencies of the calls in nanoseconds.
+    pub sum_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Latencies by [`crate::slots::latency_slot`].
+    pub slots: [u64; SLOTS],
+    /// Sum of the times from the first write that was not durable to the return of the sync.
+    pub flush_sum_ns: u64,
+    /// Those times by [`crate::slots::latency_slot`].
+    pub flush_slots: [u64; SLOTS],
+    /// Sum of the writes in a group.
+    pub group_writes: u64,
+    /// Writes in a group by [`crate::slots::size_slot`].
+    pub group_writes_slots: [u64; SIZE_SLOTS],
+    /// Sum of the bytes in a group.
+    pub group_bytes: u64,
+    /// Bytes in a group by [`crate::slots::size_slot`].
+    pub group_bytes_slots: [u64; SIZE_SLOTS],
+}
+
+const _: () = assert!(size_of::<SyncStats>() == 8 * (3 + SLOTS));
+const _: () = assert!(size_of::<WriteStats>() == 8 * (2 * WRITE_OPS + 5 + 2 * SLOTS + 2 * SIZE_SLOTS));
+const _: () = assert!(size_of::<Inflight>() == 72);
+
+/// Which failed calls are counted together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorKey {
+    /// `target * classes + class`.
+    pub cell: u32,
+    /// [`crate::ops::Op`].
+    pub op: u16,
+    /// errno, positive.
+    pub errno: u16,
+}
+
+/// Number of sync statistics for a cell: index of a cell's operation is `cell * SYNC_CELL + op`.
+pub const SYNC_CELL: u32 = {
+    #[allow(clippy::cast_possible_truncation, reason = "six")]
+    let n = SYNC_OPS as u32;
+    n
+};
+
+/// What the agent asks of the kernel about one of its own open files.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// Address of the `struct inode`.
+    pub inode: u64,
+    /// Inode number as the kernel keeps it.
+    pub ino: u64,
+    /// Device of the superblock, in the kernel's own encoding (major << 20 | minor).
+    pub dev: u32,
+    /// `i_mode`.
+    pub mode: u32,
+    /// The caller's process id, to prove the offsets in `task_struct`.
+    pub tgid: u32,
+    /// Inode generation.
+    pub generation: u32,
+}
+
+/// What happened to a process.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// It became a target (exec, rename, or a move into a cgroup).
+    Matched = 0,
+    /// A target forked it.
+    Forked = 1,
+    /// It is a target no longer: gone, or another program, or another cgroup.
+    Left = 2,
+}
+
+/// A process came or went.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// [`EventKind`].
+    pub kind: u32,
+    /// Process.
+    pub tgid: u32,
+    /// Index of the target.
+    pub target: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+macro_rules! lost {
+    ($($id:ident = $value:literal, $name:literal, $what:literal;)+) => {
+        /// Why something is missing from the figures; the index into the map `LOST`.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Lost { $(#[doc = $what] $id = $value),+ }
+
+        /// Every reason: the label's value, and what it means for a reader.
+        pub const LOST: &[(&str, &str)] = &[$(($name, $what)),+];
+    };
+}
+
+lost! {
+    InflightFull = 0, "inflight_full", "calls not counted: more calls were in flight than the map holds";
+    MissedExit = 1, "missed_exit", "calls not counted: their end was never seen";
+    PendingFull = 2, "pending_full", "writes missing from the group histograms: more files have writes that are not durable than the map holds";
+    PendingSwept = 3, "pending_swept", "writes missing from the group histograms: the agent made room for other files";
+    GroupSplit = 4, "group_split", "groups not counted: a syncfs or sync had made a part of them durable";
+    ErrorsFull = 5, "errors_full", "failed calls without their errno: the map of errors is full";
+    TargetsFull = 6, "targets_full", "processes not watched: the map of processes is full";
+    EventsFull = 7, "events_full", "process events that the agent did not see; it looked through /proc again";
+    ClassDepth = 8, "class_depth", "calls on files more than 16 directories deep, counted in class other";
+    MsyncFile = 9, "msync_file", "msync calls whose file could not be looked up, counted in class other";
+    CompatSyscall = 10, "compat_syscall", "32-bit system calls of watched processes, which are not decoded";
+    Restarted = 11, "restarted", "calls that a signal interrupted and the kernel restarts; each is counted when it ends";
+    ExePath = 12, "exe_path", "executables whose path could not be read, so that no exe rule was tried";
+    KernelRead = 13, "kernel_read", "calls counted in class other because a kernel structure could not be read";
+    InotifyOverflow = 14, "inotify_overflow", "times at which the kernel dropped directory events, so that rotations may be missing";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_distinct_names() {
+        for (i, (name, what)) in LOST.iter().enumerate() {
+            assert!(!what.is_empty() && LOST[..i].iter().all(|(other, _)| other != name));
+        }
+    }
+}

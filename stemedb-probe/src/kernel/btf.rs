@@ -1,0 +1,145 @@
+//! Structure offsets of the running kernel, from its BTF.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use btfparse::{Offset, TypeInformation, TypeVariant};
+use stemedb_ebpf::offsets::{ABSENT, FIELDS, Field, Need, Offsets};
+
+/// Where kernels keep their own BTF (`CONFIG_DEBUG_INFO_BTF`).
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why the BTF is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// The file cannot be read.
+    #[error(
+        "cannot read the kernel's type information {path}: {source}; use a kernel with CONFIG_DEBUG_INFO_BTF=y, or give the BTF of this very kernel with --btf FILE"
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// The file is not BTF.
+    #[error("{path} is not usable type information ({why}); it may be cut short: make it again, for example with `pahole --btf_encode_detached FILE vmlinux`")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A field without which nothing works is not there.
+    #[error("{path} has no {missing}: this kernel's structures are not known to this version; please report it with the output of `stemedb-probe doctor --json`")]
+    Fields {
+        /// The file.
+        path: PathBuf,
+        /// The fields.
+        missing: String,
+    },
+}
+
+/// What the BTF says.
+#[derive(Debug)]
+pub struct Resolution {
+    /// The offsets; absent fields are marked.
+    pub offsets: Offsets,
+    /// Fields that this kernel does not have.
+    pub missing: Vec<&'static Field>,
+    /// Whether the kernel has the helper `bpf_find_vma`.
+    pub find_vma: bool,
+    /// The file that was read.
+    pub path: PathBuf,
+}
+
+impl Resolution {
+    /// The missing fields that `need` asks for, as text; `None` when it has all.
+    #[must_use]
+    pub fn lacks(&self, need: Need) -> Option<String> {
+        let names: Vec<String> =
+            self.missing.iter().filter(|field| field.need == need).map(|field| name(field)).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+}
+
+fn name(field: &Field) -> String {
+    format!("{}.{}", field.of, field.members[0])
+}
+
+struct Bytes(Vec<u8>);
+
+impl btfparse::Readable for Bytes {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
+        let range = usize::try_from(offset).ok().and_then(|start| self.0.get(start..start.checked_add(buffer.len())?));
+        match range {
+            Some(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(btfparse::Error::new(btfparse::ErrorKind::IOError, "the file ends too early")),
+        }
+    }
+}
+
+/// Resolves every row of [`FIELDS`].
+pub fn resolve(path: &Path) -> Result<Resolution, BtfError> {
+    let bytes = std::fs::read(path).map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
+    let types = TypeInformation::new(&Bytes(bytes))
+        .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.message().to_owned() })?;
+    let structs = struct_ids(&types);
+    let mut offsets = Offsets::NONE;
+    let mut missing = Vec::new();
+    for (field, slot) in FIELDS.iter().zip(offsets.iter_mut()) {
+        match offset_of(&types, structs.get(field.of).map_or(&[], Vec::as_slice), field) {
+            Some(offset) => *slot = offset,
+            None => missing.push(field),
+        }
+    }
+    let out = Resolution { offsets, missing, find_vma: has_find_vma(&types), path: path.to_owned() };
+    let lacks = [Need::Files, syscall_need()].into_iter().filter_map(|need| out.lacks(need)).collect::<Vec<_>>();
+    if lacks.is_empty() {
+        Ok(out)
+    } else {
+        Err(BtfError::Fields { path: path.to_owned(), missing: lacks.join(", ") })
+    }
+}
+
+/// The fields by which this architecture gives system-call arguments.
+#[must_use]
+pub fn syscall_need() -> Need {
+    if cfg!(target_arch = "aarch64") { Need::Arm64 } else { Need::X86 }
+}
+
+/// The ids of the structures that [`FIELDS`] names. A name may stand for several: functions and variables share the
+/// crate's own look-up, and a kernel may have two structures of one name.
+fn struct_ids(types: &TypeInformation) -> HashMap<&'static str, Vec<u32>> {
+    let mut ids: HashMap<&'static str, Vec<u32>> = FIELDS.iter().map(|field| (field.of, Vec::new())).collect();
+    for (id, variant) in types.get() {
+        if let TypeVariant::Struct(found) = variant
+            && let Some(name) = found.name()
+            && let Some(list) = ids.get_mut(name.as_str())
+        {
+            list.push(*id);
+        }
+    }
+    ids
+}
+
+fn offset_of(types: &TypeInformation, ids: &[u32], field: &Field) -> Option<u32> {
+    let candidates = ids.iter().flat_map(|id| field.members.iter().map(move |member| (*id, *member)));
+    candidates.into_iter().find_map(|(id, member)| match types.offset_of(id, member) {
+        Ok((_, Offset::ByteOffset(offset))) if offset < ABSENT => Some(offset),
+        _ => None,
+    })
+}
+
+/// `enum bpf_func_id` lists the helpers that this kernel was built with.
+fn has_find_vma(types: &TypeInformation) -> bool {
+    types.get().values().any(|variant| match variant {
+        TypeVariant::Enum(found) if found.name().as_deref() == Some("bpf_func_id") => {
+            found.named_value_list().iter().any(|value| value.name == "BPF_FUNC_find_vma")
+        }
+        _ => false,
+    })
+}
