@@ -112,6 +112,13 @@ pub struct DirEntry {
     pub class: u32,
     /// Not zero when the map `CHILDREN` has entries below this directory.
     pub children: u32,
+    /// Its inode number and generation: between the removal of a directory and the moment at which the agent
+    /// hears of it, another one may be made at the same address.
+    pub ino: u64,
+    /// See [`DirEntry::ino`].
+    pub generation: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// [`DirEntry::class`]: this directory is only on the way to a class directory.
@@ -346,6 +353,7 @@ lost! {
     ExePath = 12, "exe_path", "executables whose path could not be read, so that no exe rule was tried";
     KernelRead = 13, "kernel_read", "calls counted in class other because a kernel structure could not be read";
     InotifyOverflow = 14, "inotify_overflow", "times at which the kernel dropped directory events, so that rotations may be missing";
+    Recursion = 15, "recursion", "events that the kernel left out because the same program was running on that processor";
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
-use stemedb_probe::kernel::*;
-fn main() {
-    env_logger::init();
-    let t=std::time::Instant::now();
-    let s=Sizes{targets:1,classes:2,process_rules:0,class_rules:0,exe_paths:true,cgroups:true};
-    let mut k=Kernel::load(s,None).unwrap();
-    println!("load {:?}",t.elapsed());
-    let names: Vec<&str>=CAPABILITIES.iter().map(|c|c.name).collect();
-    let r=k.attach(&names);
-    println!("attach {:?}",t.elapsed());
-    println!("{:#?} {:?}",k.verdicts(),r);
+//! The binary: parse, run, exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info,aya=warn,aya_obj=warn")).init();
+    stemedb_probe::cli::main(stemedb_probe::cli::Cli::parse())
 }

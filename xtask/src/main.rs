@@ -1,1 +1,111 @@
-fn main() {}
+//! The tasks of this workspace, as `cargo xtask TASK`: everything from an empty machine to a tested build.
+
+mod apt;
+mod build;
+mod compare;
+mod demo;
+mod docs;
+mod ebpf;
+mod linker;
+mod live;
+mod process;
+mod run;
+mod setup;
+mod shell;
+mod status;
+mod test;
+mod toolchain;
+mod view;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set up, build, run, demonstrate and test stemedb-probe.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install whatever is missing to build: a toolchain for the eBPF object, its linker, mounts
+    Setup {
+        /// Change nothing; list what is missing, and exit with status 1 if anything is
+        #[arg(long)]
+        check: bool,
+        /// Also what the tests need
+        #[arg(long)]
+        tests: bool,
+        /// Also what checks the dependencies: cargo-deny
+        #[arg(long)]
+        lint: bool,
+    },
+    /// Build the eBPF object
+    BuildEbpf,
+    /// Build the eBPF object and the agent
+    Build,
+    /// Build, then run the agent as root: `cargo xtask run -- doctor`
+    Run {
+        /// Arguments of the agent
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Watch a small database-like workload live, and compare its own counts with the kernel's
+    Demo(demo::Options),
+    /// Everything that must hold for a change: formatting, lints, tests, generated documents
+    Test {
+        /// Leave out the tests that load programs into the kernel
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Write docs/metrics.md from the agent's catalogue
+    Docs {
+        /// Change nothing; exit with status 1 if the file is stale
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().task) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Setup { check, tests, lint } => setup::command(setup::Options { check, tests, lint, quiet: false }),
+        Task::BuildEbpf => ebpf::build().map(|()| ExitCode::SUCCESS),
+        Task::Build => build::agent().map(|()| ExitCode::SUCCESS),
+        Task::Run { arguments } => run::agent(&arguments),
+        Task::Demo(options) => demo::demo(&options),
+        Task::Test { fast } => Ok(test::all(fast)),
+        Task::Docs { check } => docs::command(check),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_hands_every_argument_on() {
+        let cli = Cli::try_parse_from(["cargo xtask", "run", "--", "run", "--listen", "127.0.0.1:0"]).unwrap();
+        let Task::Run { arguments } = cli.task else { panic!("not run") };
+        assert_eq!(arguments, ["run", "--listen", "127.0.0.1:0"]);
+    }
+}

@@ -59,6 +59,11 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
 fn directory(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u32> {
     // SAFETY: the entry is copied at once; a reused one can only be another class directory of the agent's.
     let entry: DirEntry = unsafe { DIRS.get(&DirKey { inode, target, zero: 0 }) }.copied()?;
+    let same = read::at(inode, offset!(inode_ino)) == Some(entry.ino)
+        && read::at(inode, offset!(inode_generation)) == Some(entry.generation);
+    if !same {
+        return None;
+    }
     if entry.children != 0
         && let Some(class) = child(inode, target, passed)
     {

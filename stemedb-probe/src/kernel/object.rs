@@ -236,7 +236,16 @@ impl Kernel {
         self.attached.iter().filter_map(figures).collect()
     }
 
-    /// Takes a map out, for its one owner.
+    /// Fills an array from its beginning.
+    pub fn fill<T: aya::Pod>(&mut self, name: &'static str, values: &[T]) -> Result<(), KernelError> {
+        let mut map: Array<&mut MapData, T> = Array::try_from(self.ebpf.map_mut(name).ok_or(KernelError::Map(name))?)?;
+        for (index, value) in (0..).zip(values) {
+            map.set(index, value, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a map out, for its one owner. Programs that use it cannot be loaded once the owner is gone.
     pub fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(&mut self, name: &'static str) -> Result<M, KernelError> {
         Ok(M::try_from(self.ebpf.take_map(name).ok_or(KernelError::Map(name))?)?)
     }

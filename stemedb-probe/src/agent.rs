@@ -1,0 +1,407 @@
+//! The running agent: owns the kernel side, keeps targets and directories up to date, and makes snapshots.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use aya::maps::HashMap as BpfMap;
+use aya::maps::MapData;
+use stemedb_ebpf::{Inflight, InflightKey, Lost, RULE_CGROUP, RULE_EXE};
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
+
+use crate::config::{Config, FilePattern, WAL};
+use crate::files::directories::{Directories, Origin, Spec};
+use crate::files::open::Root;
+use crate::files::usage::{self, Usage};
+use crate::files::{self, discover};
+use crate::http;
+use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes};
+use crate::probes::{errors, events, lost, pending, sync, write};
+use crate::process;
+use crate::snapshot::{DirectoryState, MapState, Snapshot, TargetState};
+use crate::targets::Targets;
+use crate::targets::rules::Rules;
+
+/// How often directories are looked for again, and idle entries swept.
+const TICK: Duration = Duration::from_secs(5);
+/// How often the contents of the directories are measured.
+const MEASURE: Duration = Duration::from_secs(10);
+/// How often /proc is looked through although the kernel side tells of every process.
+const RESCAN: Duration = Duration::from_secs(60);
+
+/// Capabilities that must be there before /proc is looked through, so that no process slips between.
+const LIFE: &[&str] = &["process", "rename", "exe", "cgroup"];
+
+/// The maps that figures are read from.
+struct Readers {
+    syncs: sync::Reader,
+    writes: write::Reader,
+    errors: errors::Reader,
+    lost: lost::Reader,
+    pending: pending::Sweeper,
+    inflight: BpfMap<MapData, InflightKey, Inflight>,
+}
+
+/// See the module.
+pub struct Agent {
+    config: Config,
+    classes: Vec<String>,
+    kernel: Kernel,
+    targets: Targets,
+    directories: Directories,
+    readers: Readers,
+    events: Option<events::Reader>,
+    usage: HashMap<(u32, u32), Usage>,
+    pending_entries: u64,
+    lost_writes: u64,
+    events_lost: u64,
+    rescanned: Instant,
+    started: Instant,
+    release: String,
+    /// How long the last scrape took.
+    pub scrape_seconds: f64,
+}
+
+impl Agent {
+    /// Loads, configures, attaches. When it returns, every call that begins is counted.
+    pub fn start(config: Config) -> Result<Self, KernelError> {
+        let classes = config.classes();
+        let mut kernel = Kernel::load(sizes(&config), config.btf.as_deref())?;
+        files::install_names(&mut kernel, &config)?;
+        let targets = Targets::new(&mut kernel, &config)?;
+        let directories = Directories::new(&mut kernel, specs(&config, &classes))?;
+        let count = u32::try_from(classes.len()).unwrap_or(u32::MAX);
+        let readers = Readers {
+            syncs: sync::Reader::new(&mut kernel, count)?,
+            writes: write::Reader::new(&mut kernel, count)?,
+            errors: errors::Reader::new(&mut kernel, count)?,
+            lost: lost::Reader::new(&mut kernel)?,
+            pending: pending::Sweeper::new(&mut kernel)?,
+            inflight: kernel.take("INFLIGHT")?,
+        };
+        let events = Some(events::Reader::new(&mut kernel)?);
+        let mut agent = Self {
+            config,
+            classes,
+            kernel,
+            targets,
+            directories,
+            readers,
+            events,
+            usage: HashMap::new(),
+            pending_entries: 0,
+            lost_writes: 0,
+            events_lost: 0,
+            rescanned: Instant::now(),
+            started: Instant::now(),
+            release: process::kernel_release(),
+            scrape_seconds: 0.0,
+        };
+        agent.attach()?;
+        Ok(agent)
+    }
+
+    /// Directories before processes before calls: what is counted is counted right from the first call on.
+    fn attach(&mut self) -> Result<(), KernelError> {
+        self.directories.refresh(&self.kernel, &[])?;
+        self.kernel.attach(LIFE)?;
+        self.targets.scan()?;
+        self.discover();
+        self.refresh_directories();
+        let calls: Vec<&str> = CAPABILITIES.iter().map(|c| c.name).filter(|name| !LIFE.contains(name)).collect();
+        self.kernel.attach(&calls)?;
+        for verdict in self.kernel.verdicts() {
+            log::debug!("{}: {} ({})", verdict.capability, verdict.hook.unwrap_or("off"), verdict.why);
+        }
+        self.warn_of_empty_targets();
+        Ok(())
+    }
+
+    fn warn_of_empty_targets(&self) {
+        for (index, target) in (0_u32..).zip(&self.config.targets) {
+            let count = self.targets.processes().values().filter(|process| process.target == index).count();
+            let rules: Vec<String> = target.processes.iter().map(ToString::to_string).collect();
+            if count == 0 {
+                log::warn!("target {}: no process matches {}; it is watched from the moment it starts", target.name, rules.join(" or "));
+            } else {
+                log::info!("target {}: {count} process(es) match {}", target.name, rules.join(" or "));
+            }
+        }
+    }
+
+    /// Finds the WAL directory of targets that have none configured.
+    fn discover(&mut self) {
+        let wal = self.classes.iter().position(|class| class == WAL).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+        for (index, target) in (0_u32..).zip(&self.config.targets) {
+            let known = self.directories.specs().iter().any(|spec| (spec.target, spec.class) == (index, wal));
+            if known || target.files.iter().any(|(class, _)| class == WAL) {
+                continue;
+            }
+            let pids = self.targets.processes().iter().filter(|(_, process)| process.target == index).map(|(pid, _)| *pid);
+            if let Some(choice) = pids.into_iter().find_map(discover::wal_directory) {
+                log::info!("target {}: took {} for its WAL directory: {}", target.name, choice.directory.display(), choice.why);
+                self.directories.add(Spec { target: index, class: wal, path: choice.directory, origin: Origin::Found(choice.why) });
+            }
+        }
+    }
+
+    /// One root for each foreign mount namespace that a target has a process in.
+    fn roots(&self) -> Vec<(u32, Root)> {
+        let own = crate::targets::procs::mount_namespace(std::process::id());
+        let mut roots = BTreeMap::new();
+        for (pid, process) in self.targets.processes() {
+            if let Some(namespace) = process.mount_namespace
+                && Some(namespace) != own
+            {
+                roots.entry((process.target, namespace)).or_insert(Root::Of(*pid));
+            }
+        }
+        roots.into_iter().map(|((target, _), root)| (target, root)).collect()
+    }
+
+    fn refresh_directories(&mut self) {
+        let roots = self.roots();
+        if let Err(error) = self.directories.refresh(&self.kernel, &roots) {
+            log::error!("cannot tell the kernel about class directories: {error}");
+        }
+    }
+
+    /// Takes in the process events that are there.
+    fn drain_events(&mut self, events: &mut events::Reader) {
+        let mut new = false;
+        while let Some(event) = events.next() {
+            new |= self.targets.event(&event);
+        }
+        if new {
+            self.discover();
+            self.refresh_directories();
+        }
+    }
+
+    /// What is done every [`TICK`].
+    fn tick(&mut self) {
+        let events_lost = self.readers.lost.read().map_or(0, |lost| lost[Lost::EventsFull as usize]);
+        if events_lost != self.events_lost || self.rescanned.elapsed() > RESCAN {
+            self.events_lost = events_lost;
+            self.rescanned = Instant::now();
+            if let Err(error) = self.targets.scan() {
+                log::error!("cannot look through /proc: {error}");
+            }
+        }
+        self.discover();
+        self.refresh_directories();
+        self.sweep();
+    }
+
+    fn sweep(&mut self) {
+        let swept = self.readers.pending.sweep(pending::monotonic_ns());
+        self.pending_entries = swept.entries;
+        self.lost_writes += swept.lost_writes;
+    }
+
+    /// The directories to measure, by target and class.
+    fn measurable(&self) -> Vec<((u32, u32), Vec<PathBuf>)> {
+        let mut out: BTreeMap<(u32, u32), Vec<PathBuf>> = BTreeMap::new();
+        for spec in self.directories.specs() {
+            for state in self.directories.states(spec).filter(|state| state.found) {
+                let path = state.root.path().join(spec.path.strip_prefix("/").unwrap_or(&spec.path));
+                out.entry((spec.target, spec.class)).or_default().push(path);
+            }
+        }
+        out.into_iter().collect()
+    }
+
+    /// Everything that is known now. Each map is read once.
+    pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
+        let programs = self.kernel.program_figures();
+        let readers = &mut self.readers;
+        readers.lost.set(Lost::PendingSwept, self.lost_writes);
+        readers.lost.set(Lost::InotifyOverflow, self.directories.overflows());
+        readers.lost.set(Lost::Recursion, programs.iter().map(|program| program.recursion_misses).sum());
+        Ok(Snapshot {
+            targets: self.target_states(),
+            classes: self.classes.clone(),
+            syncs: self.readers.syncs.read()?,
+            writes: self.readers.writes.read()?,
+            errors: self.readers.errors.read()?,
+            lost: self.readers.lost.read()?,
+            directories: self.directory_states(),
+            maps: self.map_states(),
+            programs,
+            capabilities: self.kernel.verdicts().to_vec(),
+            kernel: self.release.clone(),
+            scrape_seconds: self.scrape_seconds,
+        })
+    }
+
+    /// How long the agent has run.
+    #[must_use]
+    pub fn uptime_seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// What metric names begin with.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.config.namespace
+    }
+
+    fn target_states(&self) -> Vec<TargetState> {
+        let one = |(index, target): (u32, &crate::config::Target)| TargetState {
+            name: target.name.clone(),
+            rules: target.processes.iter().map(ToString::to_string).collect(),
+            processes: self
+                .targets
+                .processes()
+                .iter()
+                .filter(|(_, process)| process.target == index)
+                .map(|(pid, process)| (*pid, process.comm.clone()))
+                .collect(),
+            seen: self.targets.seen()[index as usize],
+        };
+        (0_u32..).zip(&self.config.targets).map(one).collect()
+    }
+
+    fn directory_states(&self) -> Vec<DirectoryState> {
+        let directories = self.directories.specs().iter().map(|spec| {
+            let cell = (spec.target, spec.class);
+            let states: Vec<_> = self.directories.states(spec).collect();
+            DirectoryState {
+                target: spec.target,
+                class: spec.class,
+                pattern: spec.path.display().to_string(),
+                origin: match &spec.origin {
+                    Origin::Configured => "configured".to_owned(),
+                    Origin::Found(why) => why.clone(),
+                },
+                found: states.iter().any(|state| state.found),
+                problem: states.iter().find_map(|state| state.problem.clone()),
+                usage: self.usage.get(&cell).copied(),
+                rotations: self.directories.rotations().get(&cell).copied().unwrap_or(0),
+            }
+        });
+        let number = |class: &str| self.classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
+        let names = (0_u32..).zip(&self.config.targets).flat_map(|(target, patterns)| {
+            patterns.files.iter().filter_map(move |(class, pattern)| match pattern {
+                FilePattern::Name(glob) => Some((target, class.clone(), glob.clone())),
+                FilePattern::Directory(_) => None,
+            })
+        });
+        let names = names.filter_map(|(target, class, pattern)| {
+            let class = number(&class)?;
+            Some(DirectoryState { target, class, pattern, origin: "configured".to_owned(), found: true, ..DirectoryState::default() })
+        });
+        directories.chain(names).collect()
+    }
+
+    fn map_states(&self) -> Vec<MapState> {
+        let [dirs, children] = self.directories.map_entries();
+        let state = |name, entries, capacity| MapState { name, entries, capacity };
+        vec![
+            state("targets", self.targets.processes().len() as u64, 16_384),
+            state("inflight", self.readers.inflight.keys().count() as u64, 16_384),
+            state("pending", self.pending_entries, pending::CAPACITY),
+            state("dirs", dirs, 4_096),
+            state("children", children, 4_096),
+        ]
+    }
+}
+
+fn sizes(config: &Config) -> Sizes {
+    let rules = Rules::compile(config);
+    let len = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Sizes {
+        targets: len(config.targets.len()),
+        classes: len(config.classes().len()),
+        process_rules: rules.count(),
+        class_rules: len(files::name_rules(config).len()),
+        exe_paths: rules.has(RULE_EXE),
+        cgroups: rules.has(RULE_CGROUP),
+    }
+}
+
+fn specs(config: &Config, classes: &[String]) -> Vec<Spec> {
+    let mut out = Vec::new();
+    for (target, patterns) in (0_u32..).zip(&config.targets) {
+        for (class, pattern) in &patterns.files {
+            let number = classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
+            if let (FilePattern::Directory(path), Some(class)) = (pattern, number) {
+                out.push(Spec { target, class, path: path.clone(), origin: Origin::Configured });
+            }
+        }
+    }
+    out
+}
+
+/// Serves HTTP and keeps the agent up to date until `shutdown` resolves.
+pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let events = agent.events.take();
+    let inotify = polled(agent.directories.inotify().as_fd().try_clone_to_owned()?)?;
+    let address = listener.local_addr()?;
+    let agent = Rc::new(RefCell::new(agent));
+    log::info!("ready: http://{address}/metrics");
+    if let Some(events) = events {
+        tokio::task::spawn_local(follow_events(Rc::clone(&agent), polled(events)?));
+    }
+    tokio::task::spawn_local(follow_directories(Rc::clone(&agent), inotify));
+    tokio::task::spawn_local(keep_up_to_date(Rc::clone(&agent)));
+    tokio::task::spawn_local(measure(Rc::clone(&agent)));
+    tokio::task::spawn_local(http::serve(Rc::clone(&agent), listener));
+    shutdown.await;
+    log::info!("stopped after {:.1} s", agent.borrow().uptime_seconds());
+    Ok(())
+}
+
+/// Lets the runtime wait for a descriptor.
+fn polled<T: AsFd + AsRawFd>(owner: T) -> std::io::Result<AsyncFd<T>> {
+    // SAFETY: each type that comes here owns one descriptor, and answers with it for as long as it lives.
+    unsafe { AsyncFd::register(owner) }.map_err(std::io::Error::from)
+}
+
+async fn follow_events(agent: Rc<RefCell<Agent>>, mut events: AsyncFd<events::Reader>) {
+    while let Ok(mut guard) = events.readable_mut().await {
+        agent.borrow_mut().drain_events(guard.get_inner_mut());
+        guard.clear_ready();
+    }
+}
+
+async fn follow_directories(agent: Rc<RefCell<Agent>>, inotify: AsyncFd<OwnedFd>) {
+    while let Ok(mut guard) = inotify.readable().await {
+        guard.clear_ready();
+        let mut agent = agent.borrow_mut();
+        match agent.directories.read_events() {
+            Ok(true) => agent.refresh_directories(),
+            Ok(false) => {}
+            Err(error) => log::error!("cannot read directory events: {error}"),
+        }
+    }
+}
+
+async fn keep_up_to_date(agent: Rc<RefCell<Agent>>) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        agent.borrow_mut().tick();
+    }
+}
+
+/// Measures directories on another thread: a file system that hangs must not hang the scrape.
+async fn measure(agent: Rc<RefCell<Agent>>) {
+    let mut ticks = tokio::time::interval(MEASURE);
+    loop {
+        ticks.tick().await;
+        let work = agent.borrow().measurable();
+        let done = tokio::task::spawn_blocking(move || {
+            let seen = work.into_iter().filter(|(_, paths)| usage::exists(paths));
+            seen.map(|(cell, paths)| (cell, usage::measure(&paths))).collect::<HashMap<_, _>>()
+        });
+        if let Ok(usage) = done.await {
+            agent.borrow_mut().usage = usage;
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The configuration: a TOML file and the flags, parsed to the same words, then resolved to [`Config`].
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use stemedb_ebpf::glob::{Automaton, MAX_ITEMS};
+use stemedb_ebpf::{MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE};
+
+/// Where the agent listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:18190";
+/// The target of an agent without a configuration.
+pub const DEFAULT_TARGET: &str = "stemedb";
+/// The comm of that target.
+pub const DEFAULT_COMM: &str = "stemedb*";
+/// The class whose metrics are `stemedb_wal_*`.
+pub const WAL: &str = "wal";
+/// The class of files that match nothing.
+pub const OTHER: &str = "other";
+/// What a `comm` can hold (`TASK_COMM_LEN` - 1).
+const COMM_MAX: usize = 15;
+
+/// What is wrong with a configuration. The text says where, what, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Shorthand for an error from a format string.
+macro_rules! bad {
+    ($($arg:tt)*) => { Err(ConfigError(format!($($arg)*))) };
+}
+
+/// By what a process is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// Its command name, at most 15 bytes.
+    Comm,
+    /// The path of its executable.
+    Exe,
+    /// The path of its cgroup in the unified hierarchy.
+    Cgroup,
+    /// Its systemd unit.
+    Unit,
+    /// Its process id.
+    Pid,
+}
+
+/// The words of the configuration for [`Key`].
+pub const KEYS: &[(&str, Key)] =
+    &[("comm", Key::Comm), ("exe", Key::Exe), ("cgroup", Key::Cgroup), ("unit", Key::Unit), ("pid", Key::Pid)];
+
+/// One rule by which a process belongs to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessPattern {
+    /// What it looks at.
+    pub key: Key,
+    /// A glob, or a number for [`Key::Pid`].
+    pub pattern: String,
+}
+
+impl ProcessPattern {
+    /// Checks the pattern.
+    pub fn new(key: Key, pattern: &str) -> Result<Self, ConfigError> {
+        if pattern.is_empty() {
+            return bad!("the pattern for {} is empty", word(key));
+        }
+        match key {
+            Key::Pid => {
+                if pattern.parse::<u32>().map_or(true, |pid| pid == 0) {
+                    return bad!("pid={pattern} is not a process id");
+                }
+            }
+            Key::Comm if !pattern.contains(['*', '?', '[', '\\']) && pattern.len() > COMM_MAX => {
+                return bad!(
+                    "comm={pattern} can never match: the kernel keeps {COMM_MAX} bytes of a name; write comm={}* or use exe=",
+                    cut(pattern, COMM_MAX)
+                );
+            }
+            _ => {}
+        }
+        let out = Self { key, pattern: pattern.to_owned() };
+        for (_, glob) in out.globs() {
+            Automaton::new(&glob).map_err(|error| ConfigError(error.to_string()))?;
+        }
+        Ok(out)
+    }
+
+    /// The globs that the kernel matches, with what they look at; none for a pid.
+    #[must_use]
+    pub fn globs(&self) -> Vec<(u32, String)> {
+        match self.key {
+            Key::Comm => vec![(RULE_COMM, self.pattern.clone())],
+            Key::Exe => vec![(RULE_EXE, self.pattern.clone())],
+            Key::Cgroup => vec![(RULE_CGROUP, self.pattern.clone())],
+            Key::Unit => {
+                let unit = if self.pattern.contains('.') { self.pattern.clone() } else { format!("{}.service", self.pattern) };
+                vec![(RULE_CGROUP, format!("*/{unit}")), (RULE_CGROUP, format!("*/{unit}/*"))]
+            }
+            Key::Pid => Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for ProcessPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", word(self.key), self.pattern)
+    }
+}
+
+fn word(key: Key) -> &'static str {
+    KEYS.iter().find(|(_, other)| *other == key).map_or("", |(word, _)| word)
+}
+
+fn cut(text: &str, len: usize) -> &str {
+    let end = (0..=len).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}
+
+/// One rule by which a file has a class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilePattern {
+    /// Everything below a directory, as the target sees it.
+    Directory(PathBuf),
+    /// A glob for the file's name, in any directory.
+    Name(String),
+}
+
+impl FilePattern {
+    /// A text with a `/` is a directory, else it is a glob for names.
+    pub fn new(text: &str) -> Result<Self, ConfigError> {
+        if text.is_empty() {
+            return bad!("the directory of a class is empty");
+        }
+        if !text.contains('/') {
+            Automaton::new(text).map_err(|error| ConfigError(error.to_string()))?;
+            return Ok(Self::Name(text.to_owned()));
+        }
+        if !text.starts_with('/') {
+            return bad!(
+                "{text} is not an absolute path; write /.../{text} for a directory, or a glob without `/` for file names"
+            );
+        }
+        Ok(Self::Directory(PathBuf::from(text)))
+    }
+}
+
+impl std::fmt::Display for FilePattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Name(glob) => f.write_str(glob),
+        }
+    }
+}
+
+/// A database to watch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The value of the label `target`.
+    pub name: String,
+    /// A process that matches one of these belongs to it.
+    pub processes: Vec<ProcessPattern>,
+    /// Classes of its files.
+    pub files: Vec<(String, FilePattern)>,
+}
+
+/// Everything that the agent needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Address of the HTTP server.
+    pub listen: SocketAddr,
+    /// What metric names begin with.
+    pub namespace: String,
+    /// Type information of the kernel, when not the kernel's own file.
+    pub btf: Option<PathBuf>,
+    /// What to watch.
+    pub targets: Vec<Target>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 18190)), namespace: "stemedb".to_owned(), btf: None, targets: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Every class name: `other`, `wal`, then the configured ones. The place is the class's number.
+    #[must_use]
+    pub fn classes(&self) -> Vec<String> {
+        let mut out = vec![OTHER.to_owned(), WAL.to_owned()];
+        for (class, _) in self.targets.iter().flat_map(|target| &target.files) {
+            if !out.contains(class) {
+                out.push(class.clone());
+            }
+        }
+        out
+    }
+
+    /// The target of a name, made when there is none.
+    pub fn target_mut(&mut self, name: &str) -> Result<&mut Target, ConfigError> {
+        check_label("target", name)?;
+        let index = self.targets.iter().position(|target| target.name == name).unwrap_or_else(|| {
+            self.targets.push(Target { name: name.to_owned(), ..Target::default() });
+            self.targets.len() - 1
+        });
+        Ok(&mut self.targets[index])
+    }
+
+    /// Puts in the default target where none was given, and checks what only the whole can show.
+    pub fn finish(mut self) -> Result<Self, ConfigError> {
+        if self.targets.is_empty() {
+            self.target_mut(DEFAULT_TARGET)?.processes.push(ProcessPattern::new(Key::Comm, DEFAULT_COMM)?);
+        }
+        if let Some(target) = self.targets.iter().find(|target| target.processes.is_empty()) {
+            return bad!(
+                "target {:?} has no rule for its processes; give it one of comm, exe, cgroup, unit, pid (for example --target {}:comm={}*)",
+                target.name,
+                target.name,
+                target.name
+            );
+        }
+        let rules = self.targets.iter().flat_map(|target| &target.processes).map(|rule| rule.globs().len()).sum::<usize>();
+        let names = self.targets.iter().flat_map(|target| &target.files);
+        let names = names.filter(|(_, pattern)| matches!(pattern, FilePattern::Name(_))).count();
+        for (what, count, max) in [
+            ("targets", self.targets.len(), MAX_TARGETS),
+            ("rules for processes (a unit counts twice)", rules, MAX_PROCESS_RULES),
+            ("rules for file names", names, MAX_CLASS_RULES),
+        ] {
+            if count > max {
+                return bad!("{count} {what} are more than the kernel side holds ({max}); merge some with globs");
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// A label's value that a name may become: short, and easy to write in a query.
+pub fn check_label(what: &str, name: &str) -> Result<(), ConfigError> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if name.is_empty() || name.len() > MAX_ITEMS || !name.bytes().all(fine) {
+        return bad!("{what} name {name:?} is not allowed: use letters, digits, `_`, `-` and `.`, at most {MAX_ITEMS} of them");
+    }
+    Ok(())
+}
+
+/// `NAME:KEY=PATTERN` of `--target`.
+pub fn parse_target_flag(text: &str) -> Result<(String, ProcessPattern), ConfigError> {
+    let (name, key, pattern) = split_flag("--target", "NAME:KEY=PATTERN", text)?;
+    check_label("target", &name)?;
+    Ok((name, ProcessPattern::new(find_key(&key, "--target")?, &pattern)?))
+}
+
+/// `NAME:CLASS=DIR` of `--class`.
+pub fn parse_class_flag(text: &str) -> Result<(String, String, FilePattern), ConfigError> {
+    let (name, class, pattern) = split_flag("--class", "NAME:CLASS=DIR", text)?;
+    check_label("target", &name)?;
+    check_class(&class)?;
+    Ok((name, class, FilePattern::new(&pattern)?))
+}
+
+fn check_class(class: &str) -> Result<(), ConfigError> {
+    check_label("class", class)?;
+    if class == OTHER {
+        return bad!("class {OTHER:?} is what is left over, and has no directory of its own");
+    }
+    Ok(())
+}
+
+fn split_flag(flag: &str, form: &str, text: &str) -> Result<(String, String, String), ConfigError> {
+    let parts = text.split_once(':').and_then(|(name, rest)| rest.split_once('=').map(|(key, value)| (name, key, value)));
+    match parts {
+        Some((name, key, value)) => Ok((name.to_owned(), key.to_owned(), value.to_owned())),
+        None => bad!("{flag} {text:?} is not of the form {form}"),
+    }
+}
+
+fn find_key(key: &str, at: &str) -> Result<Key, ConfigError> {
+    match KEYS.iter().find(|(word, _)| *word == key) {
+        Some((_, key)) => Ok(*key),
+        None => unknown(key, KEYS.iter().map(|(word, _)| *word), at),
+    }
+}
+
+fn unknown<'w, T>(key: &str, words: impl Iterator<Item = &'w str> + Clone, at: &str) -> Result<T, ConfigError> {
+    let nearest = words.clone().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+    let all: Vec<&str> = words.collect();
+    bad!("unknown key {key:?} in {at}; did you mean {:?}? (known: {})", nearest.unwrap_or(""), all.join(", "))
+}
+
+/// Reads a TOML file into a configuration that the flags may then change.
+pub fn read_file(path: &Path) -> Result<Config, ConfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return bad!("cannot read the configuration {}: {error}", path.display()),
+    };
+    parse_toml(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+}
+
+/// Reads TOML.
+pub fn parse_toml(text: &str) -> Result<Config, ConfigError> {
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return bad!("not valid TOML: {}", error.to_string().trim_end()),
+    };
+    let mut config = Config::default();
+    for (key, value) in &table {
+        match key.as_str() {
+            "listen" => config.listen = parse_listen(string(value, key)?)?,
+            "namespace" => config.namespace = check_namespace(string(value, key)?)?,
+            "btf" => config.btf = Some(PathBuf::from(string(value, key)?)),
+            "target" => read_targets(value, &mut config)?,
+            _ => return unknown(key, ["listen", "namespace", "btf", "target"].into_iter(), "the file"),
+        }
+    }
+    Ok(config)
+}
+
+fn read_targets(value: &toml::Value, config: &mut Config) -> Result<(), ConfigError> {
+    let Some(list) = value.as_array() else { return bad!("`target` is a list: begin each target with [[target]]") };
+    for (i, entry) in list.iter().enumerate() {
+        let at = format!("[[target]] number {}", i + 1);
+        let Some(table) = entry.as_table() else { return bad!("{at} is not a table") };
+        let Some(name) = table.get("name") else { return bad!("{at} has no `name`") };
+        let name = string(name, "name")?;
+        if config.targets.iter().any(|target| target.name == name) {
+            return bad!("{at}: the name {name:?} is used twice");
+        }
+        let target = config.target_mut(name)?;
+        for (key, value) in table {
+            match key.as_str() {
+                "name" => {}
+                "class" => read_classes(value, &at, target)?,
+                key => {
+                    let words = ["name", "class"].into_iter().chain(KEYS.iter().map(|(word, _)| *word));
+                    let Some((_, found)) = KEYS.iter().find(|(word, _)| *word == key) else { return unknown(key, words, &at) };
+                    for pattern in strings(value, key)? {
+                        target.processes.push(ProcessPattern::new(*found, &pattern)?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_classes(value: &toml::Value, at: &str, target: &mut Target) -> Result<(), ConfigError> {
+    let Some(table) = value.as_table() else { return bad!("`class` in {at} is a table: [target.class], then wal = \"/dir\"") };
+    for (class, value) in table {
+        check_class(class)?;
+        for text in strings(value, class)? {
+            target.files.push((class.clone(), FilePattern::new(&text)?));
+        }
+    }
+    Ok(())
+}
+
+fn string<'v>(value: &'v toml::Value, key: &str) -> Result<&'v str, ConfigError> {
+    value.as_str().map_or_else(|| bad!("`{key}` is a {}, not a string", value.type_str()), Ok)
+}
+
+/// One string or number, or a list of them.
+fn strings(value: &toml::Value, key: &str) -> Result<Vec<String>, ConfigError> {
+    match value {
+        toml::Value::Array(list) => list.iter().map(|item| strings(item, key)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat()),
+        toml::Value::Integer(number) => Ok(vec![number.to_string()]),
+        other => Ok(vec![string(other, key)?.to_owned()]),
+    }
+}
+
+/// An address to listen on.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_or_else(
+        |_| bad!("listen address {text:?} is not of the form ADDRESS:PORT, for example {DEFAULT_LISTEN} or [::1]:18190"),
+        Ok,
+    )
+}
+
+fn check_namespace(text: &str) -> Result<String, ConfigError> {
+    let fine = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if text.is_empty() || !fine || text.as_bytes()[0].is_ascii_digit() {
+        return bad!("namespace {text:?} cannot begin a metric name: use letters, digits and `_`, and no digit first");
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse_toml(text).and_then(Config::finish).unwrap_err().0
+    }
+
+    #[test]
+    fn a_whole_file() {
+        let config = parse_toml(
+            "listen = '127.0.0.1:1'\n[[target]]\nname = 'db'\ncomm = ['a*', 'b']\npid = 7\n[target.class]\nwal = '/w'\nstore = ['/s', '*.sst']\n",
+        )
+        .and_then(Config::finish)
+        .unwrap();
+        assert_eq!(config.classes(), ["other", "wal", "store"]);
+        let target = &config.targets[0];
+        assert_eq!(target.processes.len(), 3);
+        assert_eq!(target.files[2], ("store".to_owned(), FilePattern::Name("*.sst".to_owned())));
+    }
+
+    #[test]
+    fn an_empty_file_watches_stemedb() {
+        let config = parse_toml("").and_then(Config::finish).unwrap();
+        assert_eq!(config.targets[0].processes[0].to_string(), "comm=stemedb*");
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_nearest_right_one() {
+        assert!(error("listn = 'x'").contains("did you mean \"listen\"?"));
+        assert!(error("[[target]]\nname='a'\ncom='b'").contains("did you mean \"comm\"?"));
+        assert!(error("[[target]]\nname='a'").contains("no rule for its processes"));
+        assert!(error("[[target]]\nname='a'\ncomm='0123456789abcdef'").contains("0123456789abcde*"));
+        assert!(error("[[target]]\nname='a\"'\ncomm='x'").contains("not allowed"));
+        assert!(error("[[target]]\nname='a'\npid=0").contains("not a process id"));
+        assert!(error("[[target]]\nname='a'\ncomm='x'\n[target.class]\nwal='w/x'").contains("absolute path"));
+        assert!(error("[[target]]\nname='a'\ncomm='x'\n[target.class]\nother='/x'").contains("left over"));
+        assert!(error("listen = 7").contains("not a string"));
+        assert!(error("= 7").contains("TOML"));
+    }
+
+    #[test]
+    fn flags() {
+        let (name, rule) = parse_target_flag("db:unit=postgresql@15-main").unwrap();
+        assert_eq!((name.as_str(), rule.globs().len()), ("db", 2));
+        assert!(parse_target_flag("db=x").unwrap_err().0.contains("NAME:KEY=PATTERN"));
+        assert!(parse_target_flag("db:conm=x").unwrap_err().0.contains("\"comm\""));
+        assert_eq!(parse_class_flag("db:wal=*-wal").unwrap().2, FilePattern::Name("*-wal".to_owned()));
+    }
+}

@@ -1,0 +1,50 @@
+//! The agent as a process: the figures behind `process_*`.
+
+use procfs::process::{LimitValue, Process};
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// User and system time.
+    pub cpu_seconds: f64,
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Address space.
+    pub virtual_bytes: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// How many there may be.
+    pub max_fds: u64,
+    /// When it started, since the epoch.
+    pub start_seconds: f64,
+}
+
+/// Reads them; all zero where /proc is not readable.
+#[must_use]
+pub fn figures() -> Figures {
+    read().unwrap_or_default()
+}
+
+fn read() -> procfs::ProcResult<Figures> {
+    let own = Process::myself()?;
+    let stat = own.stat()?;
+    let ticks = procfs::ticks_per_second() as f64;
+    let limit = match own.limits()?.max_open_files.soft_limit {
+        LimitValue::Value(n) => n,
+        LimitValue::Unlimited => u64::MAX,
+    };
+    Ok(Figures {
+        cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
+        resident_bytes: stat.rss * procfs::page_size(),
+        virtual_bytes: stat.vsize,
+        open_fds: own.fd_count()? as u64,
+        max_fds: limit,
+        start_seconds: procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks,
+    })
+}
+
+/// The release of the running kernel, as `uname -r` prints it.
+#[must_use]
+pub fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+}

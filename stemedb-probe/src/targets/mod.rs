@@ -1,0 +1,158 @@
+//! Which processes are watched. The kernel decides (see `probes/life.rs` there); this fills its rules, finds what ran
+//! before it, and keeps a table of what it says.
+
+pub mod procs;
+pub mod rules;
+
+use std::collections::BTreeMap;
+
+use aya::maps::{HashMap, MapData};
+use stemedb_ebpf::{Event, EventKind, FROM_CGROUP, FROM_PID, FROM_RULE, TargetEntry};
+
+use crate::config::{Config, Key};
+use crate::kernel::{Kernel, KernelError};
+use procs::Facts;
+use rules::Rules;
+
+/// A process of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Index of the target.
+    pub target: u32,
+    /// Its name when it was first seen; `None` when it was gone already.
+    pub comm: Option<String>,
+    /// Its mount namespace, likewise.
+    pub mount_namespace: Option<u64>,
+}
+
+/// The table of watched processes.
+pub struct Targets {
+    rules: Rules,
+    pids: Vec<(u32, u32)>,
+    watched: HashMap<MapData, u32, TargetEntry>,
+    cgroups: HashMap<MapData, u64, TargetEntry>,
+    processes: BTreeMap<u32, Process>,
+    /// Processes that have ever belonged to each target.
+    seen: Vec<u64>,
+}
+
+impl Targets {
+    /// Puts the rules into the kernel.
+    pub fn new(kernel: &mut Kernel, config: &Config) -> Result<Self, KernelError> {
+        let rules = Rules::compile(config);
+        rules.install(kernel)?;
+        let pids = (0_u32..)
+            .zip(&config.targets)
+            .flat_map(|(index, target)| {
+                let pids = target.processes.iter().filter(|rule| rule.key == Key::Pid);
+                pids.filter_map(move |rule| Some((rule.pattern.parse().ok()?, index)))
+            })
+            .collect();
+        Ok(Self {
+            rules,
+            pids,
+            watched: kernel.take("TARGETS")?,
+            cgroups: kernel.take("CGROUPS")?,
+            processes: BTreeMap::new(),
+            seen: vec![0; config.targets.len()],
+        })
+    }
+
+    /// Looks through /proc for processes that began before the kernel side, or whose event was lost.
+    pub fn scan(&mut self) -> Result<(), KernelError> {
+        for (id, path) in rules::cgroups() {
+            if let Some(target) = self.rules.by_cgroup(&path) {
+                self.cgroups.insert(id, TargetEntry { target, from: FROM_CGROUP }, 0)?;
+            }
+        }
+        for pid in procs::all() {
+            if let Some(facts) = procs::facts(pid)
+                && let Some(entry) = self.target_of(&facts)
+            {
+                self.add(&facts, entry)?;
+            }
+        }
+        let gone: Vec<u32> = self.processes.keys().copied().filter(|pid| !procs::exists(*pid)).collect();
+        for pid in gone {
+            self.remove(pid);
+        }
+        Ok(())
+    }
+
+    fn target_of(&self, facts: &Facts) -> Option<TargetEntry> {
+        if let Some((_, target)) = self.pids.iter().find(|(pid, _)| *pid == facts.pid) {
+            return Some(TargetEntry { target: *target, from: FROM_PID });
+        }
+        let by_program = self.rules.by_comm(&facts.comm).or_else(|| self.rules.by_exe(facts.exe.as_deref()?));
+        if let Some(target) = by_program {
+            return Some(TargetEntry { target, from: FROM_RULE });
+        }
+        let target = self.rules.by_cgroup(facts.cgroup.as_deref()?)?;
+        Some(TargetEntry { target, from: FROM_CGROUP })
+    }
+
+    fn add(&mut self, facts: &Facts, entry: TargetEntry) -> Result<(), KernelError> {
+        /// `BPF_NOEXIST`: what the kernel side has decided meanwhile is newer.
+        const NOEXIST: u64 = 1;
+        if self.processes.contains_key(&facts.pid) {
+            return Ok(());
+        }
+        match self.watched.insert(facts.pid, entry, NOEXIST) {
+            Ok(()) => {}
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if procs::exists(facts.pid) {
+            self.note(facts.pid, entry.target);
+        } else {
+            let _ = self.watched.remove(&facts.pid);
+        }
+        Ok(())
+    }
+
+    /// Takes in what the kernel side says. True when the process is new to the table.
+    pub fn event(&mut self, event: &Event) -> bool {
+        if event.kind == EventKind::Left as u32 {
+            self.processes.remove(&event.tgid);
+            return false;
+        }
+        self.note(event.tgid, event.target)
+    }
+
+    fn note(&mut self, pid: u32, target: u32) -> bool {
+        let facts = procs::facts(pid);
+        let process = Process {
+            target,
+            comm: facts.map(|facts| String::from_utf8_lossy(&facts.comm).into_owned()),
+            mount_namespace: procs::mount_namespace(pid),
+        };
+        let new = self.processes.insert(pid, process).is_none();
+        if new && let Some(seen) = self.seen.get_mut(target as usize) {
+            *seen += 1;
+        }
+        new
+    }
+
+    fn remove(&mut self, pid: u32) {
+        self.processes.remove(&pid);
+        let _ = self.watched.remove(&pid);
+    }
+
+    /// Processes that are watched now.
+    #[must_use]
+    pub fn processes(&self) -> &BTreeMap<u32, Process> {
+        &self.processes
+    }
+
+    /// How many processes each target has had.
+    #[must_use]
+    pub fn seen(&self) -> &[u64] {
+        &self.seen
+    }
+
+    /// Entries in the kernel's map of processes.
+    #[must_use]
+    pub fn map_entries(&self) -> u64 {
+        self.watched.keys().count() as u64
+    }
+}

@@ -1,0 +1,30 @@
+//! `cargo xtask build`: the object and the agent that carries it.
+
+use anyhow::{Context as _, Result};
+
+use crate::{ebpf, shell};
+
+/// Where the agent is, from the top folder.
+pub(crate) const AGENT: &str = "target/release/stemedb-probe";
+/// Where the workload of the demo and the tests is, from the top folder.
+pub(crate) const WORKLOAD: &str = "target/release/stemedb-workload";
+
+/// Builds the object and the agent.
+pub(crate) fn agent() -> Result<()> {
+    ebpf::build()?;
+    release("stemedb-probe")?;
+    println!("built {AGENT}");
+    Ok(())
+}
+
+/// Builds the workload.
+pub(crate) fn workload() -> Result<()> {
+    release("stemedb-workload")
+}
+
+fn release(package: &str) -> Result<()> {
+    // Named, so that the binary is where this program looks whatever the user's cargo is configured to.
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--release", "--target-dir", "target", "-p", package]);
+    shell::run(&mut cargo).with_context(|| format!("{package} does not build"))
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask build-ebpf`: the object that the agent loads into the kernel.
+
+use std::env;
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use crate::{setup, shell};
+
+/// Where the object is, from the top folder. The agent's build script looks there.
+const OBJECT: &str = "target/bpf/bpfel-unknown-none/release/stemedb-ebpf";
+
+/// Sets up what is missing, and builds the object.
+pub(crate) fn build() -> Result<()> {
+    let toolchain = setup::for_build()?;
+    println!("building the eBPF object with {}", toolchain.description);
+    let mut cargo = toolchain.cargo();
+    cargo.args(["build", "-Z", "build-std=core", "--target", "bpfel-unknown-none", "--release"]);
+    cargo.args(["-p", "stemedb-ebpf", "--bin", "stemedb-ebpf", "--target-dir", "target/bpf"]);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(env::consts::ARCH).join("\x1f"));
+    shell::run(&mut cargo).context("the eBPF object does not build")?;
+    let size = fs::metadata(shell::root().join(OBJECT)).with_context(|| format!("no {OBJECT}"))?.len();
+    println!("built {OBJECT} ({size} bytes)");
+    Ok(())
+}
+
+/// The flags of rustc for programs that run on kernels of this architecture.
+fn flags(arch: &str) -> [String; 6] {
+    [
+        "-Ctarget-cpu=v3".into(),
+        "-Cdebuginfo=2".into(),
+        "-Clink-arg=--btf".into(),
+        // LLVM 22 would make calls of memset and memcpy, which the kernel does not have, from the ordered expansion.
+        "-Clink-arg=--disable-expand-memcpy-in-order".into(),
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "--check-cfg=cfg(bpf_target_arch,values(\"x86_64\",\"aarch64\"))".into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_name_the_architecture_of_the_kernel() {
+        let flags = flags("aarch64");
+        assert!(flags.contains(&"--cfg=bpf_target_arch=\"aarch64\"".to_owned()));
+        assert!(flags.iter().all(|flag| !flag.contains('\x1f')));
+    }
+}

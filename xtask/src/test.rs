@@ -1,0 +1,131 @@
+//! `cargo xtask test`: everything that must hold for a change, in the order in which a failure is cheapest.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::{build, docs, setup, shell, view};
+
+type Action = fn() -> Result<()>;
+
+/// The steps; those with `false` are left out by `--fast`.
+const STEPS: &[(&str, bool, Action)] = &[
+    ("set up", true, set_up),
+    ("format", true, || shell::run(shell::cargo().args(["fmt", "--all", "--check"]))),
+    ("build", true, build_all),
+    ("lint", true, || {
+        shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    }),
+    ("unit tests", true, || {
+        shell::run(shell::cargo().args(["test", "--workspace", "--exclude", "stemedb-kernel-tests"]))
+    }),
+    ("kernel tests", false, kernel_tests),
+    ("documents", true, docs::compare),
+];
+
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Passed(Duration),
+    Failed(Duration),
+    LeftOut,
+    NotReached,
+}
+
+/// Runs the steps up to the first that fails.
+pub(crate) fn all(fast: bool) -> ExitCode {
+    let ends = run(STEPS, fast);
+    println!("\n{}", summary(STEPS.iter().map(|(name, ..)| *name).zip(ends.iter().copied())));
+    let failed = STEPS.iter().zip(&ends).find(|(_, end)| matches!(end, End::Failed(_)));
+    match failed {
+        Some(((name, ..), _)) => {
+            println!("failed: {name}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn run(steps: &[(&str, bool, Action)], fast: bool) -> Vec<End> {
+    let mut failed = false;
+    let mut ends = Vec::new();
+    for (name, always, action) in steps {
+        ends.push(if failed {
+            End::NotReached
+        } else if fast && !always {
+            End::LeftOut
+        } else {
+            println!("\n== {name} ==");
+            let start = Instant::now();
+            match action() {
+                Ok(()) => {
+                    println!("{name}: passed in {}", view::seconds(start.elapsed().as_secs_f64()));
+                    End::Passed(start.elapsed())
+                }
+                Err(error) => {
+                    eprintln!("{name}: FAILED: {error:#}");
+                    failed = true;
+                    End::Failed(start.elapsed())
+                }
+            }
+        });
+    }
+    ends
+}
+
+fn summary<'a>(ends: impl Iterator<Item = (&'a str, End)>) -> String {
+    let rows: Vec<Vec<String>> = ends
+        .map(|(name, end)| {
+            let (word, time) = match end {
+                End::Passed(time) => ("passed", view::seconds(time.as_secs_f64())),
+                End::Failed(time) => ("FAILED", view::seconds(time.as_secs_f64())),
+                End::LeftOut => ("left out (--fast)", String::new()),
+                End::NotReached => ("not reached", String::new()),
+            };
+            vec![name.to_owned(), word.to_owned(), time]
+        })
+        .collect();
+    view::table(&["step", "result", "time"], &rows, 2).join("\n")
+}
+
+fn set_up() -> Result<()> {
+    setup::command(setup::Options { tests: true, ..setup::Options::default() }).map(|_| ())
+}
+
+fn build_all() -> Result<()> {
+    build::agent()?;
+    build::workload()
+}
+
+/// They load programs into the kernel, hence as root: only they, not the build of them.
+fn kernel_tests() -> Result<()> {
+    let mut cargo = shell::cargo();
+    cargo.arg("test");
+    if !shell::is_root() {
+        cargo.args(["--config", "target.'cfg(unix)'.runner = ['sudo', '-E']"]);
+    }
+    shell::run(cargo.args(["--release", "-p", "stemedb-kernel-tests", "--", "--test-threads=1"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_stop_at_the_first_failure() {
+        let steps: &[(&str, bool, Action)] = &[
+            ("one", true, || Ok(())),
+            ("slow", false, || Err(anyhow::anyhow!("never called"))),
+            ("two", true, || Err(anyhow::anyhow!("broken"))),
+            ("three", true, || Ok(())),
+        ];
+        let ends = run(steps, true);
+        assert!(matches!(ends[..], [End::Passed(_), End::LeftOut, End::Failed(_), End::NotReached]));
+        let text = summary(steps.iter().map(|(name, ..)| *name).zip(ends));
+        assert!(
+            text.contains("FAILED") && text.contains("left out (--fast)") && text.contains("not reached"),
+            "{text}"
+        );
+    }
+}
