@@ -84,7 +84,9 @@ impl Automaton {
                 b'[' => rest = out.class(pattern, rest, bit)?,
                 b'\\' => {
                     let (&byte, tail) = rest.split_first().ok_or_else(|| {
-                        GlobError(format!("the pattern {pattern:?} ends in `\\`; write `\\\\` for the character itself"))
+                        GlobError(format!(
+                            "the pattern {pattern:?} ends in `\\`; write `\\\\` for the character itself"
+                        ))
                     })?;
                     out.enter[usize::from(byte)] |= bit;
                     rest = tail;
@@ -98,7 +100,11 @@ impl Automaton {
 
     /// A bracket expression after its `[`; returns what follows its `]`.
     fn class<'p>(&mut self, pattern: &str, mut rest: &'p [u8], bit: u64) -> Result<&'p [u8], GlobError> {
-        let unclosed = || GlobError(format!("the pattern {pattern:?} has a `[` without its `]`; write `[[]` for the character itself"));
+        let unclosed = || {
+            GlobError(format!(
+                "the pattern {pattern:?} has a `[` without its `]`; write `[[]` for the character itself"
+            ))
+        };
         let negated = matches!(rest.first(), Some(b'!' | b'^'));
         if negated {
             rest = &rest[1..];

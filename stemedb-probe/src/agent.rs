@@ -127,7 +127,11 @@ impl Agent {
             let count = self.targets.processes().values().filter(|process| process.target == index).count();
             let rules: Vec<String> = target.processes.iter().map(ToString::to_string).collect();
             if count == 0 {
-                log::warn!("target {}: no process matches {}; it is watched from the moment it starts", target.name, rules.join(" or "));
+                log::warn!(
+                    "target {}: no process matches {}; it is watched from the moment it starts",
+                    target.name,
+                    rules.join(" or ")
+                );
             } else {
                 log::info!("target {}: {count} process(es) match {}", target.name, rules.join(" or "));
             }
@@ -142,10 +146,21 @@ impl Agent {
             if known || target.files.iter().any(|(class, _)| class == WAL) {
                 continue;
             }
-            let pids = self.targets.processes().iter().filter(|(_, process)| process.target == index).map(|(pid, _)| *pid);
+            let pids =
+                self.targets.processes().iter().filter(|(_, process)| process.target == index).map(|(pid, _)| *pid);
             if let Some(choice) = pids.into_iter().find_map(discover::wal_directory) {
-                log::info!("target {}: took {} for its WAL directory: {}", target.name, choice.directory.display(), choice.why);
-                self.directories.add(Spec { target: index, class: wal, path: choice.directory, origin: Origin::Found(choice.why) });
+                log::info!(
+                    "target {}: took {} for its WAL directory: {}",
+                    target.name,
+                    choice.directory.display(),
+                    choice.why
+                );
+                self.directories.add(Spec {
+                    target: index,
+                    class: wal,
+                    path: choice.directory,
+                    origin: Origin::Found(choice.why),
+                });
             }
         }
     }
@@ -285,7 +300,8 @@ impl Agent {
                 rotations: self.directories.rotations().get(&cell).copied().unwrap_or(0),
             }
         });
-        let number = |class: &str| self.classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
+        let number =
+            |class: &str| self.classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
         let names = (0_u32..).zip(&self.config.targets).flat_map(|(target, patterns)| {
             patterns.files.iter().filter_map(move |(class, pattern)| match pattern {
                 FilePattern::Name(glob) => Some((target, class.clone(), glob.clone())),
@@ -294,7 +310,14 @@ impl Agent {
         });
         let names = names.filter_map(|(target, class, pattern)| {
             let class = number(&class)?;
-            Some(DirectoryState { target, class, pattern, origin: "configured".to_owned(), found: true, ..DirectoryState::default() })
+            Some(DirectoryState {
+                target,
+                class,
+                pattern,
+                origin: "configured".to_owned(),
+                found: true,
+                ..DirectoryState::default()
+            })
         });
         directories.chain(names).collect()
     }

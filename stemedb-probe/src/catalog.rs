@@ -78,7 +78,7 @@ macro_rules! metrics {
 metrics! {
     FsyncLatency, "fsync_latency_seconds", Histogram, File, ["op"], "Time from the entry to the return of a sync call (fsync, fdatasync, sync_file_range, msync, syncfs), failed ones too.";
     FsyncLatencyMax, "fsync_latency_max_seconds", Gauge, File, ["op"], "The longest sync call since the agent started.";
-    FlushLatency, "flush_latency_seconds", Histogram, File, [], "Time from the first write that was not yet durable to the return of the fsync or fdatasync that made it durable.";
+    FlushLatency, "flush_latency_seconds", Histogram, File, [], "Time from the first write to a file that no fsync or fdatasync of it has covered to the return of the one that does.";
     WriteLatency, "write_latency_seconds", Histogram, File, [], "Time from the entry to the return of a call of the write family, failed ones too.";
     Writes, "writes_total", Counter, File, ["op"], "Calls of the write family, failed ones too.";
     BytesWritten, "bytes_written_total", Counter, File, ["op"], "Bytes that calls of the write family took.";
@@ -86,8 +86,8 @@ metrics! {
     DiskUsage, "disk_usage_bytes", Gauge, File, [], "Space that the file system has set aside for the files in the class's directories.";
     Segments, "segments_count", Gauge, File, [], "Regular files in the class's directories.";
     Rotations, "rotations_total", Counter, File, [], "Files that appeared in the class's directories: made there, or moved there from elsewhere.";
-    WritesPerFsync, "writes_per_fsync", Histogram, File, [], "Writes that one fsync or fdatasync of a file made durable: group commit as the kernel sees it.";
-    BytesPerFsync, "bytes_per_fsync", Histogram, File, [], "Bytes that one fsync or fdatasync of a file made durable.";
+    WritesPerFsync, "writes_per_fsync", Histogram, File, [], "Writes that one fsync or fdatasync of a file covers: group commit as the kernel sees it.";
+    BytesPerFsync, "bytes_per_fsync", Histogram, File, [], "Bytes that one fsync or fdatasync of a file covers.";
     BuildInfo, "build_info", Gauge, Probe, ["version", "kernel"], "1; the agent's version and the kernel that it runs on.";
     Capability, "capability", Gauge, Probe, ["capability", "hook"], "1 for what this kernel lets the agent see, with the hook in use; 0 with an empty hook for what it does not.";
     Lost, "lost_total", Counter, Probe, ["reason"], "What is missing from the other metrics, by reason; 0 means that they are exact.";
@@ -191,9 +191,19 @@ mod tests {
             for (name, labels) in metric.names("stemedb") {
                 assert!(seen.insert(name.clone()), "{name} is there twice");
                 assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
-                assert_eq!(metric.kind == Kind::Counter, name.ends_with("_total"), "{name}: only counters end in _total");
-                assert!(!name.contains("milli") && !name.contains("micro") && !name.contains("_ns"), "{name}: base units");
-                assert!(!labels.contains(&"le") && labels.iter().collect::<HashSet<_>>().len() == labels.len(), "{name}");
+                assert_eq!(
+                    metric.kind == Kind::Counter,
+                    name.ends_with("_total"),
+                    "{name}: only counters end in _total"
+                );
+                assert!(
+                    !name.contains("milli") && !name.contains("micro") && !name.contains("_ns"),
+                    "{name}: base units"
+                );
+                assert!(
+                    !labels.contains(&"le") && labels.iter().collect::<HashSet<_>>().len() == labels.len(),
+                    "{name}"
+                );
             }
             assert!(metric.help.ends_with('.') && metric.help.len() > 20, "{}: a help text is a sentence", metric.name);
         }
@@ -207,7 +217,8 @@ mod tests {
 
     #[test]
     fn the_names_that_operators_asked_for_are_there() {
-        let names: HashSet<String> = METRICS.iter().flat_map(|metric| metric.names("stemedb")).map(|(name, _)| name).collect();
+        let names: HashSet<String> =
+            METRICS.iter().flat_map(|metric| metric.names("stemedb")).map(|(name, _)| name).collect();
         for name in [
             "fsync_latency_seconds",
             "flush_latency_seconds",
@@ -220,7 +231,10 @@ mod tests {
             "writes_per_fsync",
             "bytes_per_fsync",
         ] {
-            assert!(names.contains(&format!("stemedb_wal_{name}")) && names.contains(&format!("stemedb_file_{name}")), "{name}");
+            assert!(
+                names.contains(&format!("stemedb_wal_{name}")) && names.contains(&format!("stemedb_file_{name}")),
+                "{name}"
+            );
         }
     }
 }

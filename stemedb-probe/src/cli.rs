@@ -148,7 +148,9 @@ fn usage(error: &ConfigError) -> ExitCode {
 pub fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
         _ => Ok(()),
     }
 }
@@ -194,12 +196,19 @@ mod tests {
     fn flags_win_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
-        std::fs::write(&file, "listen='127.0.0.1:1'\n[[target]]\nname='a'\ncomm='x'\n[target.class]\nwal='/file'\nstore='/s'\n").unwrap();
+        std::fs::write(
+            &file,
+            "listen='127.0.0.1:1'\n[[target]]\nname='a'\ncomm='x'\n[target.class]\nwal='/file'\nstore='/s'\n",
+        )
+        .unwrap();
         let file = file.to_str().unwrap();
-        let config = resolve(&["--config", file, "--listen", "127.0.0.1:2", "--target", "a:comm=y", "--class", "a:wal=/flag"]).unwrap();
+        let config =
+            resolve(&["--config", file, "--listen", "127.0.0.1:2", "--target", "a:comm=y", "--class", "a:wal=/flag"])
+                .unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.targets[0].processes[0].to_string(), "comm=y");
-        let classes: Vec<String> = config.targets[0].files.iter().map(|(class, pattern)| format!("{class}={pattern}")).collect();
+        let classes: Vec<String> =
+            config.targets[0].files.iter().map(|(class, pattern)| format!("{class}={pattern}")).collect();
         assert_eq!(classes, ["store=/s", "wal=/flag"]);
     }
 

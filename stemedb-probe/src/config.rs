@@ -92,7 +92,8 @@ impl ProcessPattern {
             Key::Exe => vec![(RULE_EXE, self.pattern.clone())],
             Key::Cgroup => vec![(RULE_CGROUP, self.pattern.clone())],
             Key::Unit => {
-                let unit = if self.pattern.contains('.') { self.pattern.clone() } else { format!("{}.service", self.pattern) };
+                let unit =
+                    if self.pattern.contains('.') { self.pattern.clone() } else { format!("{}.service", self.pattern) };
                 vec![(RULE_CGROUP, format!("*/{unit}")), (RULE_CGROUP, format!("*/{unit}/*"))]
             }
             Key::Pid => Vec::new(),
@@ -178,7 +179,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 18190)), namespace: "stemedb".to_owned(), btf: None, targets: Vec::new() }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 18190)),
+            namespace: "stemedb".to_owned(),
+            btf: None,
+            targets: Vec::new(),
+        }
     }
 }
 
@@ -218,7 +224,8 @@ impl Config {
                 target.name
             );
         }
-        let rules = self.targets.iter().flat_map(|target| &target.processes).map(|rule| rule.globs().len()).sum::<usize>();
+        let rules =
+            self.targets.iter().flat_map(|target| &target.processes).map(|rule| rule.globs().len()).sum::<usize>();
         let names = self.targets.iter().flat_map(|target| &target.files);
         let names = names.filter(|(_, pattern)| matches!(pattern, FilePattern::Name(_))).count();
         for (what, count, max) in [
@@ -238,7 +245,9 @@ impl Config {
 pub fn check_label(what: &str, name: &str) -> Result<(), ConfigError> {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     if name.is_empty() || name.len() > MAX_ITEMS || !name.bytes().all(fine) {
-        return bad!("{what} name {name:?} is not allowed: use letters, digits, `_`, `-` and `.`, at most {MAX_ITEMS} of them");
+        return bad!(
+            "{what} name {name:?} is not allowed: use letters, digits, `_`, `-` and `.`, at most {MAX_ITEMS} of them"
+        );
     }
     Ok(())
 }
@@ -267,7 +276,8 @@ fn check_class(class: &str) -> Result<(), ConfigError> {
 }
 
 fn split_flag(flag: &str, form: &str, text: &str) -> Result<(String, String, String), ConfigError> {
-    let parts = text.split_once(':').and_then(|(name, rest)| rest.split_once('=').map(|(key, value)| (name, key, value)));
+    let parts =
+        text.split_once(':').and_then(|(name, rest)| rest.split_once('=').map(|(key, value)| (name, key, value)));
     match parts {
         Some((name, key, value)) => Ok((name.to_owned(), key.to_owned(), value.to_owned())),
         None => bad!("{flag} {text:?} is not of the form {form}"),
@@ -332,7 +342,9 @@ fn read_targets(value: &toml::Value, config: &mut Config) -> Result<(), ConfigEr
                 "class" => read_classes(value, &at, target)?,
                 key => {
                     let words = ["name", "class"].into_iter().chain(KEYS.iter().map(|(word, _)| *word));
-                    let Some((_, found)) = KEYS.iter().find(|(word, _)| *word == key) else { return unknown(key, words, &at) };
+                    let Some((_, found)) = KEYS.iter().find(|(word, _)| *word == key) else {
+                        return unknown(key, words, &at);
+                    };
                     for pattern in strings(value, key)? {
                         target.processes.push(ProcessPattern::new(*found, &pattern)?);
                     }
@@ -344,7 +356,9 @@ fn read_targets(value: &toml::Value, config: &mut Config) -> Result<(), ConfigEr
 }
 
 fn read_classes(value: &toml::Value, at: &str, target: &mut Target) -> Result<(), ConfigError> {
-    let Some(table) = value.as_table() else { return bad!("`class` in {at} is a table: [target.class], then wal = \"/dir\"") };
+    let Some(table) = value.as_table() else {
+        return bad!("`class` in {at} is a table: [target.class], then wal = \"/dir\"");
+    };
     for (class, value) in table {
         check_class(class)?;
         for text in strings(value, class)? {
@@ -361,7 +375,9 @@ fn string<'v>(value: &'v toml::Value, key: &str) -> Result<&'v str, ConfigError>
 /// One string or number, or a list of them.
 fn strings(value: &toml::Value, key: &str) -> Result<Vec<String>, ConfigError> {
     match value {
-        toml::Value::Array(list) => list.iter().map(|item| strings(item, key)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat()),
+        toml::Value::Array(list) => {
+            list.iter().map(|item| strings(item, key)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
+        }
         toml::Value::Integer(number) => Ok(vec![number.to_string()]),
         other => Ok(vec![string(other, key)?.to_owned()]),
     }
@@ -370,7 +386,9 @@ fn strings(value: &toml::Value, key: &str) -> Result<Vec<String>, ConfigError> {
 /// An address to listen on.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_or_else(
-        |_| bad!("listen address {text:?} is not of the form ADDRESS:PORT, for example {DEFAULT_LISTEN} or [::1]:18190"),
+        |_| {
+            bad!("listen address {text:?} is not of the form ADDRESS:PORT, for example {DEFAULT_LISTEN} or [::1]:18190")
+        },
         Ok,
     )
 }

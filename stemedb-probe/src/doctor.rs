@@ -37,12 +37,21 @@ fn look(btf: Option<&Path>) -> Report {
     let resolution = btf::resolve(path);
     let missing_fields = resolution.as_ref().map_or_else(
         |_| Vec::new(),
-        |found| found.missing.iter().filter(|field| field.need != foreign()).map(|field| format!("{}.{}", field.of, field.members[0])).collect(),
+        |found| {
+            found
+                .missing
+                .iter()
+                .filter(|field| field.need != foreign())
+                .map(|field| format!("{}.{}", field.of, field.members[0]))
+                .collect()
+        },
     );
     let mut report = Report {
         kernel: process::kernel_release(),
         privileges: (!missing.is_empty()).then(|| privileges::advice(&missing)),
-        btf: resolution.as_ref().map_or_else(ToString::to_string, |found| format!("{}: every field that is needed is there", found.path.display())),
+        btf: resolution.as_ref().map_or_else(ToString::to_string, |found| {
+            format!("{}: every field that is needed is there", found.path.display())
+        }),
         missing_fields,
         capabilities: Vec::new(),
         problem: None,

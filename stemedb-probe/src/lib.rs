@@ -40,7 +40,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 
 /// Runs the agent until SIGTERM, SIGINT or SIGHUP.
 pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let mut signals = Vec::new();
         for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {

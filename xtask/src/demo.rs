@@ -21,7 +21,7 @@ use crate::{build, shell};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How long the workload runs
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// Threads of the workload
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]

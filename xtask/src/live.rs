@@ -40,10 +40,11 @@ impl Live {
             return Ok(());
         }
         let mut lines = vec![
-            format!("the workload's last second, as the kernel saw it   {elapsed}/{} s   {}", self.total, self.url),
+            format!("The workload's last second, as the kernel saw it: {elapsed} of {} s", self.total),
+            format!("All metrics: {}", self.url),
             String::new(),
         ];
-        lines.extend(view::live_table(rows, |class| self.sparkline(class)));
+        lines.extend(view::live_tables(rows, |class| self.sparkline(class)));
         Ok(self.screen.draw(&lines)?)
     }
 

@@ -115,7 +115,8 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 
 /// The command as a person would type it.
 fn words(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy()];
+    let program = Path::new(command.get_program());
+    let mut words = vec![program.file_name().unwrap_or(program.as_os_str()).to_string_lossy()];
     words.extend(command.get_args().map(OsStr::to_string_lossy));
     words.join(" ")
 }

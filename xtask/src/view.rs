@@ -111,18 +111,19 @@ fn cells(row: &Row) -> [String; 8] {
     ]
 }
 
-/// The table of the live view; `history` gives the sparkline of a class.
-pub(crate) fn live_table(rows: &[Row], history: impl Fn(&str) -> String) -> Vec<String> {
-    let header =
-        ["class", "fsyncs/s", "p50", "p99", "p99.9", "max", "writes/s", "MB/s", "errors", "  fsync p99, last 40 s"];
+/// The live view: a table, and below it a sparkline for each class, which `history` gives.
+pub(crate) fn live_tables(rows: &[Row], history: impl Fn(&str) -> String) -> Vec<String> {
+    let header = ["class", "fsyncs/s", "p50", "p99", "p99.9", "max", "writes/s", "MB/s", "errors"];
     let line = |row: &Row| {
         let mut line = vec![row.class.clone()];
         line.extend(cells(row));
-        line.push(format!("  {}", history(&row.class)));
         line
     };
-    let lines: Vec<Vec<String>> = rows.iter().map(line).collect();
-    table(&header, &lines, 1)
+    let mut lines = table(&header, &rows.iter().map(line).collect::<Vec<_>>(), 1);
+    lines.push(String::new());
+    let histories: Vec<_> = rows.iter().map(|row| vec![row.class.clone(), history(&row.class)]).collect();
+    lines.extend(table(&["class", "fsync p99 of the last 40 s"], &histories, 2));
+    lines
 }
 
 /// One line for where lines can't be redrawn.
@@ -222,9 +223,11 @@ mod tests {
     #[test]
     fn the_live_view_has_a_row_for_each_class() {
         let rows = Status::parse(ANSWER).unwrap().since(&Status::default(), 1.0);
-        let lines = live_table(&rows, |_| "▁▂".into());
-        assert_eq!(lines.len(), 4);
-        assert!(lines[1].starts_with("wal") && lines[1].contains("5.00 ms") && lines[1].ends_with("▁▂"), "{lines:?}");
+        let lines = live_tables(&rows, |_| "▁▂".into());
+        assert_eq!(lines.len(), 9);
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+        assert!(lines[1].starts_with("wal") && lines[1].contains("5.00 ms"), "{lines:?}");
+        assert_eq!(lines[6], "wal    ▁▂");
         assert!(lines[2].starts_with("store") && lines[2].contains("  -"), "{lines:?}");
         let line = compact(&rows);
         assert!(line.starts_with("wal: 13.0 fsyncs/s p50") && line.contains(" | store: 0 fsyncs/s p50 -"), "{line}");

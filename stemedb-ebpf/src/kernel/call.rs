@@ -10,9 +10,7 @@ use stemedb_ebpf::{
 use super::atomic;
 use super::class;
 use super::file::File;
-use super::maps::{
-    ERRORS, INFLIGHT, PENDING, SYNC_STATS, WRITE_STATS, last_syncfs_ns, lost, offset, set_last_syncfs_ns, setting,
-};
+use super::maps::{ERRORS, INFLIGHT, PENDING, SYNC_STATS, WRITE_STATS, lost, offset, setting};
 use super::read;
 
 const BPF_NOEXIST: u64 = 1;
@@ -28,7 +26,8 @@ const NO_GROUP: Pending = Pending { first_ns: 0, writes: 0, bytes: 0, used_ns: 0
 /// Begins a call of thread `tid`: classifies its file, and for a sync takes the writes that it covers.
 #[inline(always)]
 pub fn begin(tid: u32, op: u8, target: u32, file: Option<&File>, flags: u32) {
-    let mut call = Inflight { start_ns: 0, file: NO_FILE, group: NO_GROUP, cell: target * setting!(classes) + CLASS_OTHER, flags };
+    let mut call =
+        Inflight { start_ns: 0, file: NO_FILE, group: NO_GROUP, cell: target * setting!(classes) + CLASS_OTHER, flags };
     if let Some(file) = file {
         classify(&mut call, file, op, target);
     }
@@ -130,8 +129,6 @@ fn end_sync(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
     }
     if call.flags & GROUP != 0 {
         if ret < 0 { give_back(call) } else { end_group(call, now) }
-    } else if ret >= 0 && (op == Op::Syncfs as u8 || op == Op::Sync as u8) {
-        set_last_syncfs_ns(call.start_ns);
     }
 }
 
@@ -215,10 +212,6 @@ fn give_back(call: &Inflight) {
 #[inline(always)]
 fn end_group(call: &Inflight, now: u64) {
     let group = &call.group;
-    if group.first_ns != 0 && group.first_ns <= last_syncfs_ns() {
-        lost(Lost::GroupSplit);
-        return;
-    }
     let Some(stats) = WRITE_STATS.get_ptr_mut(call.cell) else { return };
     // SAFETY: this processor's own value.
     let stats = unsafe { &mut *stats };

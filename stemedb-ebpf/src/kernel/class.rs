@@ -12,16 +12,12 @@ use super::read::{self, Addr};
 /// The class of `file` for `target`.
 #[inline(always)]
 pub fn of(file: &File, target: u32) -> u32 {
-    let Some(dentry) = file.dentry() else {
-        lost(Lost::KernelRead);
-        return CLASS_OTHER;
-    };
     if setting!(class_rules) != 0
-        && let Some(class) = by_name(dentry, target)
+        && let Some(class) = by_name(file.dentry, target)
     {
         return class;
     }
-    by_directory(dentry, file.is_dir(), target)
+    by_directory(file.dentry, file.is_dir(), target)
 }
 
 /// Walks up `d_parent` until a class directory is met. A directory is of its own class.

@@ -17,6 +17,8 @@ pub struct File {
     pub file: Addr,
     /// `struct inode`
     pub inode: Addr,
+    /// `struct dentry`
+    pub dentry: Addr,
     /// `i_mode`
     pub mode: u32,
 }
@@ -27,7 +29,8 @@ impl File {
     pub fn at(file: Addr) -> Option<Self> {
         let inode: Addr = read::at(file, offset!(file_inode))?;
         let mode = u32::from(read::at::<u16>(inode, offset!(inode_mode))?);
-        Some(Self { file, inode, mode })
+        let dentry = read::at(file, offset!(file_dentry))?;
+        Some(Self { file, inode, dentry, mode })
     }
 
     /// Whether it is on a file system or a block device, and not a socket, a pipe or a terminal.
@@ -46,12 +49,6 @@ impl File {
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         read::at(self.file, offset!(file_flags)).unwrap_or(0)
-    }
-
-    /// Its `struct dentry`.
-    #[inline(always)]
-    pub fn dentry(&self) -> Option<Addr> {
-        read::at(self.file, offset!(file_dentry))
     }
 }
 

@@ -85,13 +85,15 @@ pub const PATH_MAX: usize = 1_024;
 static OFFSETS: Offsets = Offsets::NONE;
 
 #[unsafe(no_mangle)]
-static SETTINGS: Settings =
-    Settings { op_of_syscall: [NO_OP; MAX_SYSCALLS], classes: 1, process_rules: 0, class_rules: 0, exe_paths: 0, find_vma: 0, zero: 0 };
-
-/// When the last syncfs or sync of a watched process began (0: never). A group that began before it is
-/// durable in part, and is not counted.
-#[unsafe(no_mangle)]
-static mut LAST_SYNCFS_NS: u64 = 0;
+static SETTINGS: Settings = Settings {
+    op_of_syscall: [NO_OP; MAX_SYSCALLS],
+    classes: 1,
+    process_rules: 0,
+    class_rules: 0,
+    exe_paths: 0,
+    find_vma: 0,
+    zero: 0,
+};
 
 /// A field of [`Settings`].
 macro_rules! setting {
@@ -133,19 +135,9 @@ pub fn op_of_syscall(nr: u64) -> u8 {
     }
     // SAFETY: in bounds by the mask, which the compiler must not drop: the verifier cannot see the
     // comparison above through a spilled register.
-    unsafe { core::ptr::read_volatile((&raw const SETTINGS.op_of_syscall).cast::<u8>().add(nr as usize & (MAX_SYSCALLS - 1))) }
-}
-
-#[inline(always)]
-pub fn last_syncfs_ns() -> u64 {
-    // SAFETY: an aligned load of a global that other processors may store to.
-    unsafe { core::ptr::read_volatile(&raw const LAST_SYNCFS_NS) }
-}
-
-#[inline(always)]
-pub fn set_last_syncfs_ns(ns: u64) {
-    // SAFETY: as above.
-    unsafe { core::ptr::write_volatile(&raw mut LAST_SYNCFS_NS, ns) }
+    unsafe {
+        core::ptr::read_volatile((&raw const SETTINGS.op_of_syscall).cast::<u8>().add(nr as usize & (MAX_SYSCALLS - 1)))
+    }
 }
 
 /// Counts something that is missing from the figures.

@@ -55,7 +55,11 @@ pub fn by_cgroup(path: Addr) -> Option<TargetEntry> {
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
     // SAFETY: the helper checks the address, and ends the string inside the buffer.
     let read = unsafe {
-        aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(scratch.path.as_mut_ptr().cast(), PATH_MAX as u32, path as *const _)
+        aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(
+            scratch.path.as_mut_ptr().cast(),
+            PATH_MAX as u32,
+            path as *const _,
+        )
     };
     if read <= 0 {
         lost(Lost::KernelRead);

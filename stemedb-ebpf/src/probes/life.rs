@@ -5,7 +5,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use stemedb_ebpf::{EventKind, FROM_CGROUP, FROM_PID, Lost, TargetEntry};
+use stemedb_ebpf::{EventKind, FROM_CGROUP, FROM_PID, FROM_RULE, Lost, TargetEntry};
 
 use crate::kernel::call;
 use crate::kernel::maps::{CGROUPS, TARGETS, lost, offset, setting, tell};
@@ -20,7 +20,9 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a typed argument of the tracepoint.
     let child: u32 = unsafe { read::typed(ctx.arg(1), offset!(task_tgid)) };
     if child != parent {
-        watch(child, entry, EventKind::Forked);
+        // A child of a process that was named by pid is a target like any other: its own exec ends that.
+        let from = if entry.from == FROM_PID { FROM_RULE } else { entry.from };
+        watch(child, TargetEntry { from, ..entry }, EventKind::Forked);
     }
     0
 }
@@ -69,9 +71,8 @@ fn exec_target(task: Addr, bprm: Addr) -> Option<TargetEntry> {
 #[btf_tracepoint(function = "task_rename")]
 pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a typed argument of the tracepoint.
-    let (tgid, pid): (u32, u32) = unsafe {
-        (read::typed(ctx.arg(0), offset!(task_tgid)), read::typed(ctx.arg(0), offset!(task_pid)))
-    };
+    let (tgid, pid): (u32, u32) =
+        unsafe { (read::typed(ctx.arg(0), offset!(task_tgid)), read::typed(ctx.arg(0), offset!(task_pid))) };
     if tgid != pid || watched(tgid).is_some() {
         return 0;
     }

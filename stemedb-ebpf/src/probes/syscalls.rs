@@ -55,7 +55,8 @@ fn enter(tid: u32, op: u8, target: u32, regs: *const u8) {
         call::begin(tid, op, target, None, 0);
         return;
     }
-    let fd = if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { argument(regs, 2) } else { argument(regs, 0) };
+    let fd =
+        if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { argument(regs, 2) } else { argument(regs, 0) };
     let file = match file::descriptor(fd as u32) {
         Descriptor::Open(file) => Some(file),
         Descriptor::Closed => None,

@@ -18,7 +18,8 @@ type Samples = Vec<(Labels, Value)>;
 /// Every `LE_STEP`-th slot bound is a classic bucket: two for each doubling. A subset of exact bounds is exact.
 const LE_STEP: usize = 4;
 /// Errors that alerts watch: their series are there from the start, so that the first one is an increase.
-const WATCHED_ERRORS: &[(&str, &str)] = &[("fsync", "EIO"), ("fdatasync", "EIO"), ("write", "EIO"), ("write", "ENOSPC")];
+const WATCHED_ERRORS: &[(&str, &str)] =
+    &[("fsync", "EIO"), ("fdatasync", "EIO"), ("write", "EIO"), ("write", "ENOSPC")];
 
 /// Every family that has a sample.
 #[must_use]
@@ -76,10 +77,14 @@ fn cell_samples(id: Id, snapshot: &Snapshot, target: u32, class: u32) -> Samples
     let write = snapshot.writes.iter().find(|w| is_here(w.target, w.class));
     let directories = || snapshot.directories.iter().filter(|d| is_here(d.target, d.class));
     match id {
-        Id::FsyncLatency => or_zero(syncs.iter().map(|s| (op_label(s.op), latency(&s.slots, s.sum_ns))).collect(), || {
-            (op_label(0), latency(&[0; SLOTS], 0))
-        }),
-        Id::FsyncLatencyMax => syncs.iter().map(|s| (op_label(s.op), Value::Number(Number::Nanoseconds(s.max_ns)))).collect(),
+        Id::FsyncLatency => {
+            or_zero(syncs.iter().map(|s| (op_label(s.op), latency(&s.slots, s.sum_ns))).collect(), || {
+                (op_label(0), latency(&[0; SLOTS], 0))
+            })
+        }
+        Id::FsyncLatencyMax => {
+            syncs.iter().map(|s| (op_label(s.op), Value::Number(Number::Nanoseconds(s.max_ns)))).collect()
+        }
         Id::WriteLatency => vec![(vec![], write.map_or_else(|| latency(&[0; SLOTS], 0), |w| of_latency(&w.latency)))],
         Id::FlushLatency => vec![(vec![], write.map_or_else(|| latency(&[0; SLOTS], 0), |w| of_latency(&w.flush)))],
         Id::WritesPerFsync => vec![(vec![], sizes(write.map(|w| &w.group_writes), 0..=16))],
@@ -175,7 +180,10 @@ fn error_samples(snapshot: &Snapshot, target: u32, class: u32) -> Samples {
     out
 }
 
-fn measured<'d>(directories: impl Iterator<Item = &'d DirectoryState>, figure: impl Fn(&crate::files::usage::Usage) -> u64) -> Samples {
+fn measured<'d>(
+    directories: impl Iterator<Item = &'d DirectoryState>,
+    figure: impl Fn(&crate::files::usage::Usage) -> u64,
+) -> Samples {
     let usage = directories.filter_map(|d| d.usage.as_ref()).map(figure).reduce(u64::max);
     usage.map(|n| (vec![], whole(n))).into_iter().collect()
 }
@@ -184,7 +192,10 @@ fn probe_samples(id: Id, snapshot: &Snapshot) -> Samples {
     let one = |label: &'static str, value: &str, n: Value| (vec![(label, value.to_owned())], n);
     match id {
         Id::BuildInfo => {
-            vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("kernel", snapshot.kernel.clone())], whole(1))]
+            vec![(
+                vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("kernel", snapshot.kernel.clone())],
+                whole(1),
+            )]
         }
         Id::Capability => {
             let row = |v: &crate::kernel::Verdict| {
@@ -197,11 +208,15 @@ fn probe_samples(id: Id, snapshot: &Snapshot) -> Samples {
         Id::MapEntries => snapshot.maps.iter().map(|map| one("map", map.name, whole(map.entries))).collect(),
         Id::MapCapacity => snapshot.maps.iter().map(|map| one("map", map.name, whole(map.capacity))).collect(),
         Id::ProgramRuns => snapshot.programs.iter().map(|p| one("program", &p.name, whole(p.runs))).collect(),
-        Id::ProgramRunSeconds => {
-            snapshot.programs.iter().map(|p| one("program", &p.name, Value::Number(Number::Nanoseconds(p.run_ns)))).collect()
-        }
+        Id::ProgramRunSeconds => snapshot
+            .programs
+            .iter()
+            .map(|p| one("program", &p.name, Value::Number(Number::Nanoseconds(p.run_ns))))
+            .collect(),
         Id::ScrapeDuration => vec![(vec![], Value::Number(Number::Float(snapshot.scrape_seconds)))],
-        Id::Targets => snapshot.targets.iter().map(|t| one("target", &t.name, whole(t.processes.len() as u64))).collect(),
+        Id::Targets => {
+            snapshot.targets.iter().map(|t| one("target", &t.name, whole(t.processes.len() as u64))).collect()
+        }
         Id::ProcessesSeen => snapshot.targets.iter().map(|t| one("target", &t.name, whole(t.seen))).collect(),
         Id::DirectoryFound => snapshot.directories.iter().map(|d| directory_found(snapshot, d)).collect(),
         _ => vec![],

@@ -11,7 +11,8 @@ use crate::snapshot::Snapshot;
 /// Builds the document.
 #[must_use]
 pub fn status(snapshot: &Snapshot, uptime_seconds: f64) -> Value {
-    let lost: Map<String, Value> = LOST.iter().zip(&snapshot.lost).map(|((reason, _), n)| ((*reason).to_owned(), json!(n))).collect();
+    let lost: Map<String, Value> =
+        LOST.iter().zip(&snapshot.lost).map(|((reason, _), n)| ((*reason).to_owned(), json!(n))).collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": snapshot.kernel,
@@ -88,7 +89,8 @@ fn syncs(snapshot: &Snapshot) -> Value {
 fn writes(snapshot: &Snapshot) -> Value {
     let one = |w: &crate::probes::write::WriteSeries| {
         let ops = OPS.iter().skip(SYNC_OPS).zip(w.calls.iter().zip(&w.bytes)).filter(|(_, (calls, _))| **calls != 0);
-        let ops: Vec<Value> = ops.map(|(op, (calls, bytes))| json!({ "op": op.name, "calls": calls, "bytes": bytes })).collect();
+        let ops: Vec<Value> =
+            ops.map(|(op, (calls, bytes))| json!({ "op": op.name, "calls": calls, "bytes": bytes })).collect();
         json!({
             "target": target(snapshot, w.target),
             "class": class(snapshot, w.class),
@@ -106,9 +108,7 @@ fn writes(snapshot: &Snapshot) -> Value {
 }
 
 fn errors(snapshot: &Snapshot) -> Value {
-    let one = |e: &crate::probes::errors::ErrorSeries| {
-        json!({ "target": target(snapshot, e.target), "class": class(snapshot, e.class), "op": op_name(e.op), "error": e.error, "count": e.count })
-    };
+    let one = |e: &crate::probes::errors::ErrorSeries| json!({ "target": target(snapshot, e.target), "class": class(snapshot, e.class), "op": op_name(e.op), "error": e.error, "count": e.count });
     snapshot.errors.iter().map(one).collect()
 }
 

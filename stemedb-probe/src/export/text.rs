@@ -173,14 +173,23 @@ mod tests {
     fn the_accept_header_decides() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         assert_eq!(Format::negotiate(prometheus), Format::OpenMetrics);
-        for plain in ["", "*/*", "text/plain", "application/openmetrics-text;q=0", "application/json", "application/openmetrics-text;q=0.1,*/*", "garbage;;;q=,"] {
+        for plain in [
+            "",
+            "*/*",
+            "text/plain",
+            "application/openmetrics-text;q=0",
+            "application/json",
+            "application/openmetrics-text;q=0.1,*/*",
+            "garbage;;;q=,",
+        ] {
             assert_eq!(Format::negotiate(plain), Format::Prometheus, "{plain}");
         }
     }
 
     #[test]
     fn numbers_keep_every_digit() {
-        let family = |value| Family { name: "n_total".into(), kind: Kind::Counter, help: "h", samples: vec![(vec![], value)] };
+        let family =
+            |value| Family { name: "n_total".into(), kind: Kind::Counter, help: "h", samples: vec![(vec![], value)] };
         let text = |number| write(&[family(Value::Number(number))], Format::Prometheus);
         assert!(text(Number::Whole(u64::MAX)).ends_with("n_total 18446744073709551615\n"));
         assert!(text(Number::Nanoseconds(1_000_000_001)).ends_with("n_total 1.000000001\n"));
@@ -188,7 +197,12 @@ mod tests {
 
     #[test]
     fn openmetrics_names_the_family_of_a_counter_without_its_ending() {
-        let family = Family { name: "n_total".into(), kind: Kind::Counter, help: "h", samples: vec![(vec![], Value::Number(Number::Whole(1)))] };
+        let family = Family {
+            name: "n_total".into(),
+            kind: Kind::Counter,
+            help: "h",
+            samples: vec![(vec![], Value::Number(Number::Whole(1)))],
+        };
         assert_eq!(write(&[family], Format::OpenMetrics), "# HELP n h\n# TYPE n counter\nn_total 1\n# EOF\n");
     }
 

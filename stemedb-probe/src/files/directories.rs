@@ -15,6 +15,7 @@ use serde::Serialize;
 use stemedb_ebpf::{ChildEntry, ChildKey, DirEntry, DirKey, NO_CLASS, Resolved};
 
 use super::open::{self, Located, Root};
+use super::overlay;
 use super::plan::{Numbers, Place, Plan};
 use crate::kernel::{Kernel, KernelError};
 
@@ -89,7 +90,10 @@ impl Directories {
     /// Takes the maps.
     pub fn new(kernel: &mut Kernel, specs: Vec<Spec>) -> Result<Self, KernelError> {
         let inotify = Inotify::init().map_err(|error| {
-            KernelError::Io("cannot watch directories (inotify_init); raise fs.inotify.max_user_instances".to_owned(), error)
+            KernelError::Io(
+                "cannot watch directories (inotify_init); raise fs.inotify.max_user_instances".to_owned(),
+                error,
+            )
         })?;
         Ok(Self {
             inotify,
@@ -161,6 +165,10 @@ impl Directories {
                 self.note(&spec, root, &state);
                 states.insert((spec.clone(), root), state);
                 places.extend(place);
+                if let Some(path) = overlay::real_directory(root, &spec.path) {
+                    let below = Spec { path, ..spec.clone() };
+                    places.extend(self.look(kernel, &below, Root::Own, &mut kept).0);
+                }
             }
         }
         self.states = states;
@@ -171,7 +179,13 @@ impl Directories {
         Ok(())
     }
 
-    fn look(&mut self, kernel: &Kernel, spec: &Spec, root: Root, kept: &mut HashSet<WatchDescriptor>) -> (Option<Place>, State) {
+    fn look(
+        &mut self,
+        kernel: &Kernel,
+        spec: &Spec,
+        root: Root,
+        kept: &mut HashSet<WatchDescriptor>,
+    ) -> (Option<Place>, State) {
         let located = match open::locate(root, &spec.path) {
             Ok(located) => located,
             Err(error) => return (None, State { root, found: false, problem: Some(error.to_string()) }),
@@ -200,10 +214,14 @@ impl Directories {
         let before = self.states.get(&(spec.clone(), root)).map(|state| state.found);
         let path = spec.path.display();
         match (before, state.found) {
-            (Some(true), false) => log::warn!("class directory {path} is gone; its files count again as soon as it is back"),
+            (Some(true), false) => {
+                log::warn!("class directory {path} is gone; its files count again as soon as it is back")
+            }
             (None, false) if root == Root::Own => {
                 let why = state.problem.as_deref().unwrap_or("it does not exist");
-                log::warn!("class directory {path}: {why}; the agent keeps looking, and counts from the moment it appears");
+                log::warn!(
+                    "class directory {path}: {why}; the agent keeps looking, and counts from the moment it appears"
+                );
             }
             (Some(false), true) => log::info!("class directory {path} has appeared"),
             _ => {}
@@ -219,7 +237,10 @@ impl Directories {
     /// Watches a directory, and only then asks for its address.
     fn pin(&mut self, kernel: &Kernel, file: &OwnedFd) -> Result<(WatchDescriptor, Resolved), KernelError> {
         let watch = self.inotify.watches().add(open::self_fd(file), MASK).map_err(|error| {
-            KernelError::Io("cannot watch a class directory; if it says no space, raise fs.inotify.max_user_watches".to_owned(), error)
+            KernelError::Io(
+                "cannot watch a class directory; if it says no space, raise fs.inotify.max_user_watches".to_owned(),
+                error,
+            )
         })?;
         let resolved = kernel.resolve(file.as_fd())?;
         self.pins.insert(watch.clone(), Pin { inode: resolved.inode, moved: false });
@@ -263,8 +284,12 @@ impl Directories {
 
     fn unpin(&mut self, kept: &HashSet<WatchDescriptor>) {
         let named: HashSet<u64> = self.installed.dirs.keys().map(|key| key.inode).collect();
-        let stale: Vec<WatchDescriptor> =
-            self.pins.iter().filter(|(watch, pin)| !kept.contains(*watch) && !named.contains(&pin.inode)).map(|(watch, _)| watch.clone()).collect();
+        let stale: Vec<WatchDescriptor> = self
+            .pins
+            .iter()
+            .filter(|(watch, pin)| !kept.contains(*watch) && !named.contains(&pin.inode))
+            .map(|(watch, _)| watch.clone())
+            .collect();
         for watch in stale {
             self.pins.remove(&watch);
             let _ = self.inotify.watches().remove(watch);
@@ -307,8 +332,11 @@ impl Directories {
         let inode = pin.inode;
         if mask.contains(EventMask::MOVED_FROM) {
             self.moved_from = Some((cookie, inode));
-        } else if mask.contains(EventMask::CREATE) || (mask.contains(EventMask::MOVED_TO) && self.moved_from != Some((cookie, inode))) {
-            let classes = self.installed.dirs.iter().filter(|(key, entry)| key.inode == inode && entry.class != NO_CLASS);
+        } else if mask.contains(EventMask::CREATE)
+            || (mask.contains(EventMask::MOVED_TO) && self.moved_from != Some((cookie, inode)))
+        {
+            let classes =
+                self.installed.dirs.iter().filter(|(key, entry)| key.inode == inode && entry.class != NO_CLASS);
             for (key, entry) in classes {
                 *self.rotations.entry((key.target, entry.class)).or_default() += 1;
             }

@@ -41,7 +41,13 @@ fn flags(pid: u32, fd: &str) -> Option<i32> {
 fn best(open: impl Iterator<Item = (PathBuf, i32)>) -> Option<Choice> {
     let scored = open.filter_map(|(path, flags)| {
         let (score, why) = score(&path, flags)?;
-        Some((score, Choice { directory: path.parent()?.to_owned(), why: format!("{} is open for writing, and {why}", path.display()) }))
+        Some((
+            score,
+            Choice {
+                directory: path.parent()?.to_owned(),
+                why: format!("{} is open for writing, and {why}", path.display()),
+            },
+        ))
     });
     scored.filter(|(score, _)| *score >= ENOUGH).max_by_key(|(score, _)| *score).map(|(_, choice)| choice)
 }

@@ -4,6 +4,7 @@
 pub mod directories;
 pub mod discover;
 pub mod open;
+pub mod overlay;
 pub mod plan;
 pub mod usage;
 

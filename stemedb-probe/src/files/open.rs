@@ -45,7 +45,9 @@ pub fn locate(root: Root, path: &Path) -> io::Result<Located> {
             let anchor = parent_of(&directory);
             Ok(Located { directory: Some(directory), anchor })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Located { directory: None, anchor: nearest(&base, path) }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Located { directory: None, anchor: nearest(&base, path) })
+        }
         Err(error) => Err(error),
     }
 }
@@ -96,7 +98,8 @@ fn open_at(at: RawFd, path: &Path, resolve: u64) -> io::Result<OwnedFd> {
     how.flags = u64::from((libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC).cast_unsigned());
     how.resolve = resolve;
     // SAFETY: the path and the structure outlive the call.
-    let fd = unsafe { libc::syscall(libc::SYS_openat2, at, path.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_openat2, at, path.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

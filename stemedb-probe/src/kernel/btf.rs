@@ -23,7 +23,9 @@ pub enum BtfError {
         source: std::io::Error,
     },
     /// The file is not BTF.
-    #[error("{path} is not usable type information ({why}); it may be cut short: make it again, for example with `pahole --btf_encode_detached FILE vmlinux`")]
+    #[error(
+        "{path} is not usable type information ({why}); it may be cut short: make it again, for example with `pahole --btf_encode_detached FILE vmlinux`"
+    )]
     Parse {
         /// The file.
         path: PathBuf,
@@ -31,7 +33,9 @@ pub enum BtfError {
         why: String,
     },
     /// A field without which nothing works is not there.
-    #[error("{path} has no {missing}: this kernel's structures are not known to this version; please report it with the output of `stemedb-probe doctor --json`")]
+    #[error(
+        "{path} has no {missing}: this kernel's structures are not known to this version; please report it with the output of `stemedb-probe doctor --json`"
+    )]
     Fields {
         /// The file.
         path: PathBuf,
@@ -98,11 +102,7 @@ pub fn resolve(path: &Path) -> Result<Resolution, BtfError> {
     }
     let out = Resolution { offsets, missing, find_vma: has_find_vma(&types), path: path.to_owned() };
     let lacks = [Need::Files, syscall_need()].into_iter().filter_map(|need| out.lacks(need)).collect::<Vec<_>>();
-    if lacks.is_empty() {
-        Ok(out)
-    } else {
-        Err(BtfError::Fields { path: path.to_owned(), missing: lacks.join(", ") })
-    }
+    if lacks.is_empty() { Ok(out) } else { Err(BtfError::Fields { path: path.to_owned(), missing: lacks.join(", ") }) }
 }
 
 /// The fields by which this architecture gives system-call arguments.

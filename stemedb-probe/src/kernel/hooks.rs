@@ -57,7 +57,11 @@ pub const CAPABILITIES: &[Capability] = &[
         gives: "rules by the path of the executable",
         without: "exe rules match only processes that ran before the agent",
         required: false,
-        hooks: &[Hook { name: "tp_btf:sched_process_exec", programs: &["sched_process_exec"], needs: &[Need::ExePath] }],
+        hooks: &[Hook {
+            name: "tp_btf:sched_process_exec",
+            programs: &["sched_process_exec"],
+            needs: &[Need::ExePath],
+        }],
     },
     Capability {
         name: "cgroup",
@@ -113,7 +117,13 @@ impl Verdict {
     /// The capability is there.
     #[must_use]
     pub fn on(capability: &Capability, hook: &Hook, why: impl Into<String>) -> Self {
-        Self { capability: capability.name, hook: Some(hook.name), why: why.into(), gives: capability.gives, without: None }
+        Self {
+            capability: capability.name,
+            hook: Some(hook.name),
+            why: why.into(),
+            gives: capability.gives,
+            without: None,
+        }
     }
 
     /// The capability is not there.

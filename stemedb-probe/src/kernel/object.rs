@@ -36,7 +36,9 @@ pub enum KernelError {
         why: String,
     },
     /// The offsets do not describe this kernel.
-    #[error("the type information {path} does not describe the running kernel: {why}; use this kernel's own file (`uname -r`)")]
+    #[error(
+        "the type information {path} does not describe the running kernel: {why}; use this kernel's own file (`uname -r`)"
+    )]
     Offsets {
         /// The file.
         path: String,
@@ -185,8 +187,9 @@ impl Kernel {
     pub fn resolve(&self, file: BorrowedFd<'_>) -> Result<Resolved, KernelError> {
         let program = self.ebpf.program("resolve").ok_or(KernelError::Map("resolve"))?;
         let descriptor = u64::try_from(file.as_raw_fd()).unwrap_or(u64::MAX);
-        let returned = testrun::run(program.fd()?.as_fd(), descriptor)
-            .map_err(|error| KernelError::Io("the kernel did not run the program resolve (BPF_PROG_TEST_RUN)".to_owned(), error))?;
+        let returned = testrun::run(program.fd()?.as_fd(), descriptor).map_err(|error| {
+            KernelError::Io("the kernel did not run the program resolve (BPF_PROG_TEST_RUN)".to_owned(), error)
+        })?;
         let answers: Array<&MapData, Resolved> =
             Array::try_from(self.ebpf.map("RESOLVED").ok_or(KernelError::Map("RESOLVED"))?)?;
         let answer = answers.get(&0, 0)?;
@@ -212,7 +215,9 @@ impl Kernel {
                 why: format!("{what} of /proc/self/exe is {expected}, but the programs read {got}"),
             })
         };
-        if answer.tgid != std::process::id() && std::fs::read_link("/proc/self").is_ok_and(|own| own.to_string_lossy() == answer.tgid.to_string()) {
+        if answer.tgid != std::process::id()
+            && std::fs::read_link("/proc/self").is_ok_and(|own| own.to_string_lossy() == answer.tgid.to_string())
+        {
             return wrong("the process id", std::process::id().to_string(), answer.tgid.to_string());
         }
         if answer.mode != stat.mode() {
@@ -265,7 +270,10 @@ fn explain(error: &ProgramError) -> String {
             let log = verifier_log.to_string();
             let tail: Vec<&str> = log.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
             log::debug!("verifier log:\n{log}");
-            format!("the kernel refused the program: {io_error} ({})", tail.into_iter().rev().collect::<Vec<_>>().join(" / "))
+            format!(
+                "the kernel refused the program: {io_error} ({})",
+                tail.into_iter().rev().collect::<Vec<_>>().join(" / ")
+            )
         }
         ProgramError::Btf(error) => format!("no such tracepoint in this kernel's type information: {error}"),
         other => {

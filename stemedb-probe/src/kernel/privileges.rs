@@ -15,9 +15,8 @@ pub const NEEDED: &[(Capability, &str)] = &[
 pub fn missing() -> Vec<(Capability, &'static str)> {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     let admin = has(Capability::CAP_SYS_ADMIN);
-    let covered = |capability| {
-        has(capability) || (admin && matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON))
-    };
+    let covered =
+        |capability| has(capability) || (admin && matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON));
     NEEDED.iter().filter(|(capability, _)| !covered(*capability)).copied().collect()
 }
 

@@ -46,8 +46,15 @@ impl Reader {
         for index in 0..self.stats.len() {
             let values = self.stats.get(&index, 0)?;
             let (target, class) = split_cell(index / SYNC_CELL, self.classes);
-            let mut series =
-                SyncSeries { target, class, op: index % SYNC_CELL, calls: 0, sum_ns: 0, max_ns: 0, slots: vec![0; SLOTS] };
+            let mut series = SyncSeries {
+                target,
+                class,
+                op: index % SYNC_CELL,
+                calls: 0,
+                sum_ns: 0,
+                max_ns: 0,
+                slots: vec![0; SLOTS],
+            };
             for value in values.iter() {
                 series.calls += value.calls;
                 series.sum_ns += value.sum_ns;

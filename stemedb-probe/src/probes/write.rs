@@ -33,7 +33,7 @@ pub struct WriteSeries {
     pub latency: Slots,
     /// The longest.
     pub max_ns: u64,
-    /// From the first write that was not durable to the return of the sync, in nanoseconds.
+    /// From the first write of a group to the return of the sync that covers it, in nanoseconds.
     pub flush: Slots,
     /// Writes in a group.
     pub group_writes: Slots,

@@ -1,0 +1,275 @@
+//! A running agent.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use stemedb_ebpf::slots::SLOTS;
+
+use crate::{binary, wait_for};
+
+/// A generous limit for what takes a second.
+const SOON: Duration = Duration::from_secs(30);
+
+/// An agent that is stopped when this is dropped.
+pub struct Agent {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Agent {
+    /// Starts `stemedb-probe run` on a free port and waits until it counts.
+    pub fn start<S: AsRef<OsStr>>(args: &[S]) -> Result<Self> {
+        let mut child = Command::new(binary("stemedb-probe")?)
+            .args(["run", "--listen", "127.0.0.1:0"])
+            .args(args)
+            .env("RUST_LOG", "info,aya=warn,aya_obj=warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().context("no stderr")?;
+        let copy = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Ok(mut log) = copy.lock() {
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            }
+        });
+        let mut agent = Self { child, address: String::new(), log };
+        agent.address = wait_for("the agent's start", SOON, || {
+            let log = agent.log();
+            let line = log.lines().find(|line| line.contains("ready: http://"))?;
+            Some(line.split("http://").nth(1)?.split('/').next()?.to_owned())
+        })
+        .with_context(|| format!("the agent said:\n{}", agent.log()))?;
+        Ok(agent)
+    }
+
+    /// The agent for one target, with its rule and its class directories.
+    pub fn watch(rule: &str, classes: &[(&str, &std::path::Path)]) -> Result<Self> {
+        let mut args = vec!["--target".to_owned(), format!("t:{rule}")];
+        for (class, dir) in classes {
+            args.extend(["--class".to_owned(), format!("t:{class}={}", dir.display())]);
+        }
+        Self::start(&args)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().map(|log| log.clone()).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its HTTP address.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends bytes and returns all that comes back.
+    pub fn raw(&self, request: &[u8]) -> Result<String> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(SOON))?;
+        stream.write_all(request)?;
+        let mut answer = Vec::new();
+        // The server may reset a connection whose request it has not read to the end.
+        let _ = stream.read_to_end(&mut answer);
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// The body of a GET that must be answered with 200.
+    pub fn get(&self, path: &str, accept: &str) -> Result<String> {
+        let answer = self.raw(
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )?;
+        let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no HTTP answer: {answer:?}"))?;
+        if !head.starts_with("HTTP/1.1 200") {
+            bail!("GET {path}: {head}");
+        }
+        Ok(body.to_owned())
+    }
+
+    /// `/status`
+    pub fn status(&self) -> Result<Status> {
+        let text = self.get("/status", "*/*")?;
+        serde_json::from_str(&text).with_context(|| format!("not the status that was expected: {text}"))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: libc::c_int) -> Result<()> {
+        let pid = libc::pid_t::try_from(self.child.id())?;
+        // SAFETY: the child has not been waited for, so its pid is its own.
+        if unsafe { libc::kill(pid, signal) } != 0 {
+            return Err(std::io::Error::last_os_error()).context("kill");
+        }
+        Ok(())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let child = &mut self.child;
+        wait_for("the agent's end", SOON, || child.try_wait().ok().flatten())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal(libc::SIGTERM);
+            if self.wait().is_err() {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+        }
+    }
+}
+
+/// The part of `/status` that tests look at.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Status {
+    /// Sync calls.
+    pub series: Vec<Syncs>,
+    /// Writes.
+    pub writes: Vec<Writes>,
+    /// Failed calls.
+    pub errors: Vec<Failures>,
+    /// What is missing.
+    pub lost: BTreeMap<String, u64>,
+    /// Targets.
+    pub targets: Vec<Target>,
+    /// Class directories.
+    pub classes: Vec<Class>,
+    /// Capabilities.
+    pub capabilities: Vec<serde_json::Value>,
+}
+
+/// Calls of one sync operation.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Syncs {
+    pub target: String,
+    pub class: String,
+    pub op: String,
+    pub calls: u64,
+    pub sum_ns: u64,
+    pub max_ns: u64,
+    pub slots: Vec<(usize, u64)>,
+}
+
+/// Writes to one class.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Writes {
+    pub target: String,
+    pub class: String,
+    pub ops: Vec<WriteOp>,
+    pub group_writes: Group,
+    pub group_bytes: Group,
+    pub flush: Flush,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct WriteOp {
+    pub op: String,
+    pub calls: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Group {
+    pub sum: u64,
+    pub slots: Vec<(usize, u64)>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Flush {
+    pub sum_ns: u64,
+    pub slots: Vec<(usize, u64)>,
+}
+
+/// Calls that failed alike.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Failures {
+    pub target: String,
+    pub class: String,
+    pub op: String,
+    pub error: String,
+    pub count: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Target {
+    pub name: String,
+    pub process_count: u64,
+    pub processes_seen: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Class {
+    pub target: String,
+    pub class: String,
+    pub pattern: String,
+    pub origin: String,
+    pub found: bool,
+    pub rotations: u64,
+    pub files: Option<u64>,
+}
+
+impl Status {
+    /// Calls of an operation on a class of target `t`.
+    pub fn calls(&self, class: &str, op: &str) -> u64 {
+        let syncs = self.series.iter().filter(|s| s.target == "t" && s.class == class && s.op == op).map(|s| s.calls);
+        syncs.chain(self.write_op(class, op).map(|o| o.calls)).sum()
+    }
+
+    /// Bytes of an operation.
+    pub fn bytes(&self, class: &str, op: &str) -> u64 {
+        self.write_op(class, op).map(|o| o.bytes).sum()
+    }
+
+    fn write_op<'s>(&'s self, class: &'s str, op: &'s str) -> impl Iterator<Item = &'s WriteOp> {
+        let writes = self.writes.iter().filter(move |w| w.target == "t" && w.class == class);
+        writes.flat_map(|w| &w.ops).filter(move |o| o.op == op)
+    }
+
+    /// Failed calls of an operation.
+    pub fn failed(&self, class: &str, op: &str, error: &str) -> u64 {
+        let failures =
+            self.errors.iter().filter(|e| e.target == "t" && e.class == class && e.op == op && e.error == error);
+        failures.map(|e| e.count).sum()
+    }
+
+    /// Latency slots of all sync operations of a class.
+    pub fn sync_slots(&self, class: &str) -> [u64; SLOTS] {
+        let mut out = [0; SLOTS];
+        for (slot, count) in self.series.iter().filter(|s| s.target == "t" && s.class == class).flat_map(|s| &s.slots) {
+            out[*slot] += count;
+        }
+        out
+    }
+
+    /// Everything that is missing, by reason, without the zeros.
+    pub fn losses(&self) -> Vec<(&str, u64)> {
+        self.lost.iter().filter(|(_, n)| **n != 0).map(|(reason, n)| (reason.as_str(), *n)).collect()
+    }
+}

@@ -1,0 +1,62 @@
+//! What the kernel counted against what the load counted: equal to the unit, or a list of what differs.
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+use stemedb_ebpf::ops::OPS;
+use stemedb_workload::Tally;
+
+use crate::agent::Status;
+
+/// Fails with every row that differs, or with every loss that the agent reports.
+pub fn equal(status: &Status, tally: &Tally) -> Result<()> {
+    let mut wrong = differences(status, tally)?;
+    wrong.extend(status.losses().iter().map(|(reason, n)| format!("lost {n} ({reason})")));
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!("the kernel and the load counted differently:\n  {}", wrong.join("\n  "))
+}
+
+/// The rows that differ.
+pub fn differences(status: &Status, tally: &Tally) -> Result<Vec<String>> {
+    let truth = serde_json::to_value(tally)?;
+    let mut wrong = Vec::new();
+    let seen = status.series.iter().map(|s| s.class.clone()).chain(status.writes.iter().map(|w| w.class.clone()));
+    let mut classes: Vec<String> = tally.classes().map(str::to_owned).chain(seen).collect();
+    classes.sort();
+    classes.dedup();
+    for class in classes {
+        let truth = &truth["classes"][&class];
+        for op in OPS {
+            for (what, got, expected) in [
+                ("calls", status.calls(&class, op.name), number(&truth["calls"][op.name])),
+                ("bytes", status.bytes(&class, op.name), number(&truth["bytes"][op.name])),
+            ] {
+                if got != expected {
+                    wrong.push(format!("{class} {} {what}: kernel {got}, load {expected}", op.name));
+                }
+            }
+            wrong.extend(error_differences(status, &class, op.name, &truth["errors"][op.name]));
+        }
+    }
+    Ok(wrong)
+}
+
+fn error_differences(status: &Status, class: &str, op: &str, truth: &Value) -> Vec<String> {
+    let empty = serde_json::Map::new();
+    let expected = truth.as_object().unwrap_or(&empty);
+    let seen = status.errors.iter().filter(|e| e.class == class && e.op == op).map(|e| e.error.clone());
+    let mut names: Vec<String> = expected.keys().cloned().chain(seen).collect();
+    names.sort();
+    names.dedup();
+    let rows = names
+        .into_iter()
+        .map(|name| (status.failed(class, op, &name), number(&expected.get(&name).cloned().unwrap_or_default()), name));
+    rows.filter(|(got, expected, _)| got != expected)
+        .map(|(got, expected, name)| format!("{class} {op} {name}: kernel {got}, load {expected}"))
+        .collect()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}

@@ -1,0 +1,132 @@
+//! File systems to test on: images on loop devices, tmpfs, overlays. Unmounted when dropped, also when a test fails.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// A mounted file system in a temporary folder.
+pub struct Mount {
+    at: PathBuf,
+    /// What it stands on, dropped after it is unmounted.
+    _below: Option<Box<Mount>>,
+    _dir: TempDir,
+}
+
+impl Mount {
+    /// A file system by its name: `ext4`, `ext4-nojournal`, `xfs`, `btrfs`, `tmpfs` or `overlayfs`.
+    pub fn new(kind: &str) -> Result<Self> {
+        match kind {
+            "ext4" => Self::image("512M", "mkfs.ext4", &["-q", "-F"]),
+            "ext4-nojournal" => Self::image("512M", "mkfs.ext4", &["-q", "-F", "-O", "^has_journal"]),
+            "xfs" => Self::image("512M", "mkfs.xfs", &["-q", "-f"]),
+            "btrfs" => Self::image("512M", "mkfs.btrfs", &["-q", "-f"]),
+            "tmpfs" => Self::tmpfs("512m"),
+            "overlayfs" => Self::overlay(),
+            other => bail!("no file system {other}"),
+        }
+    }
+
+    /// A file system in an image of a size.
+    pub fn image(size: &str, mkfs: &str, args: &[&str]) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let image = dir.path().join("image");
+        run("truncate", &[OsStr::new("-s"), OsStr::new(size), image.as_os_str()])?;
+        let args: Vec<&OsStr> = args.iter().map(OsStr::new).chain([image.as_os_str()]).collect();
+        run(mkfs, &args)?;
+        Self::mount(dir, None, &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str()])
+    }
+
+    /// A tmpfs of a size.
+    pub fn tmpfs(size: &str) -> Result<Self> {
+        let options = format!("size={size}");
+        Self::mount(tempfile::tempdir()?, None, &["-t", "tmpfs", "-o", &options, "tmpfs"].map(OsStr::new))
+    }
+
+    /// An image on a small tmpfs, which runs out of space before the file system in the image does: a disk that fails.
+    pub fn failing(tmpfs: &str, image: &str) -> Result<Self> {
+        let below = Self::tmpfs(tmpfs)?;
+        let file = below.path().join("image");
+        run("truncate", &[OsStr::new("-s"), OsStr::new(image), file.as_os_str()])?;
+        run(
+            "mkfs.ext4",
+            &["-q", "-F", "-E", "lazy_itable_init=0,nodiscard"]
+                .map(OsStr::new)
+                .into_iter()
+                .chain([file.as_os_str()])
+                .collect::<Vec<_>>(),
+        )?;
+        Self::mount(
+            tempfile::tempdir()?,
+            Some(Box::new(below)),
+            &[OsStr::new("-o"), OsStr::new("loop"), file.as_os_str()],
+        )
+    }
+
+    fn overlay() -> Result<Self> {
+        let below = Self::tmpfs("512m")?;
+        for part in ["lower", "upper", "work"] {
+            std::fs::create_dir(below.path().join(part))?;
+        }
+        let part = |name: &str| below.path().join(name).display().to_string();
+        let options = format!("lowerdir={},upperdir={},workdir={}", part("lower"), part("upper"), part("work"));
+        Self::mount(
+            tempfile::tempdir()?,
+            Some(Box::new(below)),
+            &["-t", "overlay", "-o", &options, "overlay"].map(OsStr::new),
+        )
+    }
+
+    /// A directory seen at a second place.
+    pub fn bind(from: &Path) -> Result<Self> {
+        Self::mount(tempfile::tempdir()?, None, &[OsStr::new("--bind"), from.as_os_str()])
+    }
+
+    fn mount(dir: TempDir, below: Option<Box<Self>>, args: &[&OsStr]) -> Result<Self> {
+        let at = dir.path().join("mnt");
+        std::fs::create_dir(&at)?;
+        let args: Vec<&OsStr> = args.iter().copied().chain([at.as_os_str()]).collect();
+        run("mount", &args)?;
+        Ok(Self { at, _below: below, _dir: dir })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.at
+    }
+
+    /// A new directory in it.
+    pub fn dir(&self, name: &str) -> Result<PathBuf> {
+        let path = self.at.join(name);
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        for _ in 0..50 {
+            if run("umount", &[self.at.as_os_str()]).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        // Better out of sight than in the way of the next test.
+        let _ = run("umount", &[OsStr::new("-l"), self.at.as_os_str()]);
+        eprintln!("{} was still in use", self.at.display());
+    }
+}
+
+/// Runs a program that must succeed.
+pub fn run(program: &str, args: &[&OsStr]) -> Result<()> {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .with_context(|| format!("cannot run {program}; `cargo xtask setup --tests` installs it"))?;
+    if !output.status.success() {
+        bail!("{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
