@@ -41,11 +41,13 @@ fn cgroup(pid: u32) -> Option<Vec<u8>> {
     text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::")).map(<[u8]>::to_vec)
 }
 
-/// Whether a process has not ended.
+/// Whether a process has not ended; a zombie has.
 #[must_use]
 pub fn exists(pid: u32) -> bool {
-    // A zombie's threads are gone, and with them its directory of files.
-    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+    // The name may hold anything, a `)` too: the state follows the last one (proc_pid_stat(5)).
+    let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
+    let after = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
+    !matches!(after, None | Some(b'Z' | b'X'))
 }
 
 /// The number of a process's mount namespace.
