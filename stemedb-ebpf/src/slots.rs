@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn bounds_are_schema_3() {
-        for i in 0..BOUNDS {
+        for (i, bound) in BOUNDS_NS[..BOUNDS].iter().enumerate() {
             let exact = bound_seconds(i) * 1e9;
-            let got = BOUNDS_NS[i] as f64;
+            let got = *bound as f64;
             // f64 has 53 bits, the largest bound needs 35: the floor can differ by rounding only
             // where the exact value is within 1e-5 of a whole number.
             assert!(got <= exact + 1e-4 && exact - got < 1.0 + 1e-4, "bound {i}: {got} {exact}");
@@ -157,9 +157,9 @@ mod tests {
 
     #[test]
     fn slots_at_their_edges() {
-        for i in 0..BOUNDS {
-            assert_eq!(latency_slot(BOUNDS_NS[i]), i, "an upper bound is inclusive");
-            assert_eq!(latency_slot(BOUNDS_NS[i] + 1), i + 1);
+        for (i, bound) in BOUNDS_NS[..BOUNDS].iter().enumerate() {
+            assert_eq!(latency_slot(*bound), i, "an upper bound is inclusive");
+            assert_eq!(latency_slot(bound + 1), i + 1);
         }
         assert_eq!(latency_slot(0), 0);
         assert_eq!(latency_slot(u64::MAX), BOUNDS);
@@ -188,6 +188,7 @@ mod tests {
                 slots[latency_slot(*value)] += 1;
             }
             values.sort_unstable();
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
             let rank = ((q * values.len() as f64).ceil() as usize).clamp(1, values.len());
             let exact = values[rank - 1] as f64 / 1e9;
             let got = quantile(&slots, q).unwrap();

@@ -1,29 +1,27 @@
-//! The running agent: owns the kernel side, keeps targets and directories up to date, and makes snapshots.
+//! The running agent: owns the kernel side, and keeps targets and directories up to date. [`view`] makes snapshots of it, and
+//! [`tasks`] is what goes on while it runs.
 
-use std::cell::RefCell;
+mod tasks;
+mod view;
+
+pub use tasks::serve;
+
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use aya::maps::HashMap as BpfMap;
 use aya::maps::MapData;
 use stemedb_ebpf::{Inflight, InflightKey, Lost, RULE_CGROUP, RULE_EXE};
-use tokio::io::unix::AsyncFd;
-use tokio::net::TcpListener;
 
 use crate::config::{Config, FilePattern, WAL};
 use crate::files::directories::{Directories, Origin, Spec};
 use crate::files::open::Root;
-use crate::files::usage::{self, Usage};
+use crate::files::usage::Usage;
 use crate::files::{self, discover};
-use crate::http;
 use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes};
 use crate::probes::{errors, events, lost, pending, sync, write};
 use crate::process;
-use crate::snapshot::{DirectoryState, MapState, Snapshot, TargetState};
 use crate::targets::Targets;
 use crate::targets::rules::Rules;
 
@@ -32,7 +30,7 @@ const TICK: Duration = Duration::from_secs(5);
 /// How often the contents of the directories are measured.
 const MEASURE: Duration = Duration::from_secs(10);
 /// How often /proc is looked through although the kernel side tells of every process.
-const RESCAN: Duration = Duration::from_secs(60);
+const RESCAN: Duration = Duration::from_mins(1);
 
 /// Capabilities that must be there before /proc is looked through, so that no process slips between.
 const LIFE: &[&str] = &["process", "rename", "exe", "cgroup"];
@@ -115,6 +113,7 @@ impl Agent {
         self.refresh_directories();
         let calls: Vec<&str> = CAPABILITIES.iter().map(|c| c.name).filter(|name| !LIFE.contains(name)).collect();
         self.kernel.attach(&calls)?;
+        self.kernel.settle();
         for verdict in self.kernel.verdicts() {
             log::debug!("{}: {} ({})", verdict.capability, verdict.hook.unwrap_or("off"), verdict.why);
         }
@@ -189,7 +188,7 @@ impl Agent {
     /// Takes in the process events that are there.
     fn drain_events(&mut self, events: &mut events::Reader) {
         let mut new = false;
-        while let Some(event) = events.next() {
+        while let Some(event) = events.take_next() {
             new |= self.targets.event(&event);
         }
         if new {
@@ -231,29 +230,6 @@ impl Agent {
         out.into_iter().collect()
     }
 
-    /// Everything that is known now. Each map is read once.
-    pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
-        let programs = self.kernel.program_figures();
-        let readers = &mut self.readers;
-        readers.lost.set(Lost::PendingSwept, self.lost_writes);
-        readers.lost.set(Lost::InotifyOverflow, self.directories.overflows());
-        readers.lost.set(Lost::Recursion, programs.iter().map(|program| program.recursion_misses).sum());
-        Ok(Snapshot {
-            targets: self.target_states(),
-            classes: self.classes.clone(),
-            syncs: self.readers.syncs.read()?,
-            writes: self.readers.writes.read()?,
-            errors: self.readers.errors.read()?,
-            lost: self.readers.lost.read()?,
-            directories: self.directory_states(),
-            maps: self.map_states(),
-            programs,
-            capabilities: self.kernel.verdicts().to_vec(),
-            kernel: self.release.clone(),
-            scrape_seconds: self.scrape_seconds,
-        })
-    }
-
     /// How long the agent has run.
     #[must_use]
     pub fn uptime_seconds(&self) -> f64 {
@@ -264,74 +240,6 @@ impl Agent {
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.config.namespace
-    }
-
-    fn target_states(&self) -> Vec<TargetState> {
-        let one = |(index, target): (u32, &crate::config::Target)| TargetState {
-            name: target.name.clone(),
-            rules: target.processes.iter().map(ToString::to_string).collect(),
-            processes: self
-                .targets
-                .processes()
-                .iter()
-                .filter(|(_, process)| process.target == index)
-                .map(|(pid, process)| (*pid, process.comm.clone()))
-                .collect(),
-            seen: self.targets.seen()[index as usize],
-        };
-        (0_u32..).zip(&self.config.targets).map(one).collect()
-    }
-
-    fn directory_states(&self) -> Vec<DirectoryState> {
-        let directories = self.directories.specs().iter().map(|spec| {
-            let cell = (spec.target, spec.class);
-            let states: Vec<_> = self.directories.states(spec).collect();
-            DirectoryState {
-                target: spec.target,
-                class: spec.class,
-                pattern: spec.path.display().to_string(),
-                origin: match &spec.origin {
-                    Origin::Configured => "configured".to_owned(),
-                    Origin::Found(why) => why.clone(),
-                },
-                found: states.iter().any(|state| state.found),
-                problem: states.iter().find_map(|state| state.problem.clone()),
-                usage: self.usage.get(&cell).copied(),
-                rotations: self.directories.rotations().get(&cell).copied().unwrap_or(0),
-            }
-        });
-        let number =
-            |class: &str| self.classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
-        let names = (0_u32..).zip(&self.config.targets).flat_map(|(target, patterns)| {
-            patterns.files.iter().filter_map(move |(class, pattern)| match pattern {
-                FilePattern::Name(glob) => Some((target, class.clone(), glob.clone())),
-                FilePattern::Directory(_) => None,
-            })
-        });
-        let names = names.filter_map(|(target, class, pattern)| {
-            let class = number(&class)?;
-            Some(DirectoryState {
-                target,
-                class,
-                pattern,
-                origin: "configured".to_owned(),
-                found: true,
-                ..DirectoryState::default()
-            })
-        });
-        directories.chain(names).collect()
-    }
-
-    fn map_states(&self) -> Vec<MapState> {
-        let [dirs, children] = self.directories.map_entries();
-        let state = |name, entries, capacity| MapState { name, entries, capacity };
-        vec![
-            state("targets", self.targets.processes().len() as u64, 16_384),
-            state("inflight", self.readers.inflight.keys().count() as u64, 16_384),
-            state("pending", self.pending_entries, pending::CAPACITY),
-            state("dirs", dirs, 4_096),
-            state("children", children, 4_096),
-        ]
     }
 }
 
@@ -359,72 +267,4 @@ fn specs(config: &Config, classes: &[String]) -> Vec<Spec> {
         }
     }
     out
-}
-
-/// Serves HTTP and keeps the agent up to date until `shutdown` resolves.
-pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let events = agent.events.take();
-    let inotify = polled(agent.directories.inotify().as_fd().try_clone_to_owned()?)?;
-    let address = listener.local_addr()?;
-    let agent = Rc::new(RefCell::new(agent));
-    log::info!("ready: http://{address}/metrics");
-    if let Some(events) = events {
-        tokio::task::spawn_local(follow_events(Rc::clone(&agent), polled(events)?));
-    }
-    tokio::task::spawn_local(follow_directories(Rc::clone(&agent), inotify));
-    tokio::task::spawn_local(keep_up_to_date(Rc::clone(&agent)));
-    tokio::task::spawn_local(measure(Rc::clone(&agent)));
-    tokio::task::spawn_local(http::serve(Rc::clone(&agent), listener));
-    shutdown.await;
-    log::info!("stopped after {:.1} s", agent.borrow().uptime_seconds());
-    Ok(())
-}
-
-/// Lets the runtime wait for a descriptor.
-fn polled<T: AsFd + AsRawFd>(owner: T) -> std::io::Result<AsyncFd<T>> {
-    // SAFETY: each type that comes here owns one descriptor, and answers with it for as long as it lives.
-    unsafe { AsyncFd::register(owner) }.map_err(std::io::Error::from)
-}
-
-async fn follow_events(agent: Rc<RefCell<Agent>>, mut events: AsyncFd<events::Reader>) {
-    while let Ok(mut guard) = events.readable_mut().await {
-        agent.borrow_mut().drain_events(guard.get_inner_mut());
-        guard.clear_ready();
-    }
-}
-
-async fn follow_directories(agent: Rc<RefCell<Agent>>, inotify: AsyncFd<OwnedFd>) {
-    while let Ok(mut guard) = inotify.readable().await {
-        guard.clear_ready();
-        let mut agent = agent.borrow_mut();
-        match agent.directories.read_events() {
-            Ok(true) => agent.refresh_directories(),
-            Ok(false) => {}
-            Err(error) => log::error!("cannot read directory events: {error}"),
-        }
-    }
-}
-
-async fn keep_up_to_date(agent: Rc<RefCell<Agent>>) {
-    let mut ticks = tokio::time::interval(TICK);
-    loop {
-        ticks.tick().await;
-        agent.borrow_mut().tick();
-    }
-}
-
-/// Measures directories on another thread: a file system that hangs must not hang the scrape.
-async fn measure(agent: Rc<RefCell<Agent>>) {
-    let mut ticks = tokio::time::interval(MEASURE);
-    loop {
-        ticks.tick().await;
-        let work = agent.borrow().measurable();
-        let done = tokio::task::spawn_blocking(move || {
-            let seen = work.into_iter().filter(|(_, paths)| usage::exists(paths));
-            seen.map(|(cell, paths)| (cell, usage::measure(&paths))).collect::<HashMap<_, _>>()
-        });
-        if let Ok(usage) = done.await {
-            agent.borrow_mut().usage = usage;
-        }
-    }
 }

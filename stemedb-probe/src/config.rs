@@ -1,7 +1,7 @@
 //! The configuration: a TOML file and the flags, parsed to the same words, then resolved to [`Config`].
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use stemedb_ebpf::glob::{Automaton, MAX_ITEMS};
 use stemedb_ebpf::{MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE};
@@ -26,8 +26,12 @@ pub struct ConfigError(pub String);
 
 /// Shorthand for an error from a format string.
 macro_rules! bad {
-    ($($arg:tt)*) => { Err(ConfigError(format!($($arg)*))) };
+    ($($arg:tt)*) => { Err($crate::config::ConfigError(format!($($arg)*))) };
 }
+
+mod file;
+
+pub use file::{parse_listen, parse_toml, read_file};
 
 /// By what a process is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +68,8 @@ impl ProcessPattern {
             return bad!("the pattern for {} is empty", word(key));
         }
         match key {
-            Key::Pid => {
-                if pattern.parse::<u32>().map_or(true, |pid| pid == 0) {
-                    return bad!("pid={pattern} is not a process id");
-                }
+            Key::Pid if pattern.parse::<u32>().map_or(true, |pid| pid == 0) => {
+                return bad!("pid={pattern} is not a process id");
             }
             Key::Comm if !pattern.contains(['*', '?', '[', '\\']) && pattern.len() > COMM_MAX => {
                 return bad!(
@@ -295,110 +297,6 @@ fn unknown<'w, T>(key: &str, words: impl Iterator<Item = &'w str> + Clone, at: &
     let nearest = words.clone().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
     let all: Vec<&str> = words.collect();
     bad!("unknown key {key:?} in {at}; did you mean {:?}? (known: {})", nearest.unwrap_or(""), all.join(", "))
-}
-
-/// Reads a TOML file into a configuration that the flags may then change.
-pub fn read_file(path: &Path) -> Result<Config, ConfigError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return bad!("cannot read the configuration {}: {error}", path.display()),
-    };
-    parse_toml(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
-}
-
-/// Reads TOML.
-pub fn parse_toml(text: &str) -> Result<Config, ConfigError> {
-    let table: toml::Table = match text.parse() {
-        Ok(table) => table,
-        Err(error) => return bad!("not valid TOML: {}", error.to_string().trim_end()),
-    };
-    let mut config = Config::default();
-    for (key, value) in &table {
-        match key.as_str() {
-            "listen" => config.listen = parse_listen(string(value, key)?)?,
-            "namespace" => config.namespace = check_namespace(string(value, key)?)?,
-            "btf" => config.btf = Some(PathBuf::from(string(value, key)?)),
-            "target" => read_targets(value, &mut config)?,
-            _ => return unknown(key, ["listen", "namespace", "btf", "target"].into_iter(), "the file"),
-        }
-    }
-    Ok(config)
-}
-
-fn read_targets(value: &toml::Value, config: &mut Config) -> Result<(), ConfigError> {
-    let Some(list) = value.as_array() else { return bad!("`target` is a list: begin each target with [[target]]") };
-    for (i, entry) in list.iter().enumerate() {
-        let at = format!("[[target]] number {}", i + 1);
-        let Some(table) = entry.as_table() else { return bad!("{at} is not a table") };
-        let Some(name) = table.get("name") else { return bad!("{at} has no `name`") };
-        let name = string(name, "name")?;
-        if config.targets.iter().any(|target| target.name == name) {
-            return bad!("{at}: the name {name:?} is used twice");
-        }
-        let target = config.target_mut(name)?;
-        for (key, value) in table {
-            match key.as_str() {
-                "name" => {}
-                "class" => read_classes(value, &at, target)?,
-                key => {
-                    let words = ["name", "class"].into_iter().chain(KEYS.iter().map(|(word, _)| *word));
-                    let Some((_, found)) = KEYS.iter().find(|(word, _)| *word == key) else {
-                        return unknown(key, words, &at);
-                    };
-                    for pattern in strings(value, key)? {
-                        target.processes.push(ProcessPattern::new(*found, &pattern)?);
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn read_classes(value: &toml::Value, at: &str, target: &mut Target) -> Result<(), ConfigError> {
-    let Some(table) = value.as_table() else {
-        return bad!("`class` in {at} is a table: [target.class], then wal = \"/dir\"");
-    };
-    for (class, value) in table {
-        check_class(class)?;
-        for text in strings(value, class)? {
-            target.files.push((class.clone(), FilePattern::new(&text)?));
-        }
-    }
-    Ok(())
-}
-
-fn string<'v>(value: &'v toml::Value, key: &str) -> Result<&'v str, ConfigError> {
-    value.as_str().map_or_else(|| bad!("`{key}` is a {}, not a string", value.type_str()), Ok)
-}
-
-/// One string or number, or a list of them.
-fn strings(value: &toml::Value, key: &str) -> Result<Vec<String>, ConfigError> {
-    match value {
-        toml::Value::Array(list) => {
-            list.iter().map(|item| strings(item, key)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
-        }
-        toml::Value::Integer(number) => Ok(vec![number.to_string()]),
-        other => Ok(vec![string(other, key)?.to_owned()]),
-    }
-}
-
-/// An address to listen on.
-pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_or_else(
-        |_| {
-            bad!("listen address {text:?} is not of the form ADDRESS:PORT, for example {DEFAULT_LISTEN} or [::1]:18190")
-        },
-        Ok,
-    )
-}
-
-fn check_namespace(text: &str) -> Result<String, ConfigError> {
-    let fine = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if text.is_empty() || !fine || text.as_bytes()[0].is_ascii_digit() {
-        return bad!("namespace {text:?} cannot begin a metric name: use letters, digits and `_`, and no digit first");
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

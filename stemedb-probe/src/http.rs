@@ -25,7 +25,7 @@ use crate::export::{Format, families, write};
 /// A client has this long to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection ends after this long, whatever it does.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(2);
 /// The largest head; a larger one is answered with 431.
 const HEAD_BYTES: usize = 32 * 1024;
 /// Connections at once; more wait.

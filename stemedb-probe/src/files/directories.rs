@@ -215,7 +215,7 @@ impl Directories {
         let path = spec.path.display();
         match (before, state.found) {
             (Some(true), false) => {
-                log::warn!("class directory {path} is gone; its files count again as soon as it is back")
+                log::warn!("class directory {path} is gone; its files count again as soon as it is back");
             }
             (None, false) if root == Root::Own => {
                 let why = state.problem.as_deref().unwrap_or("it does not exist");

@@ -42,6 +42,6 @@ mod tests {
         std::fs::write(dir.path().join("b"), b"").unwrap();
         let usage = super::measure(&[dir.path().to_owned()]);
         assert_eq!(usage.files, 2);
-        assert!(usage.disk_bytes >= 10_000 && usage.disk_bytes % 512 == 0);
+        assert!(usage.disk_bytes >= 10_000 && usage.disk_bytes.is_multiple_of(512));
     }
 }

@@ -89,7 +89,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     verdicts: Vec<Verdict>,
     attached: Vec<&'static str>,
-    aya_btf: Btf,
+    /// Only until everything is attached: it is large.
+    aya_btf: Option<Btf>,
     offsets: Resolution,
     sizes: Sizes,
 }
@@ -109,7 +110,8 @@ impl Kernel {
             .map_max_entries("SYNC_STATS", sizes.cells() * SYNC_CELL)
             .map_max_entries("WRITE_STATS", sizes.cells())
             .load(OBJECT)?;
-        let mut kernel = Self { ebpf, verdicts: Vec::new(), attached: Vec::new(), aya_btf, offsets, sizes };
+        let mut kernel =
+            Self { ebpf, verdicts: Vec::new(), attached: Vec::new(), aya_btf: Some(aya_btf), offsets, sizes };
         kernel.load_resolve()?;
         kernel.prove_offsets()?;
         Ok(kernel)
@@ -131,6 +133,16 @@ impl Kernel {
             self.verdicts.push(verdict);
         }
         Ok(())
+    }
+
+    /// Gives back the memory that only loading needs; nothing can be attached any more.
+    pub fn settle(&mut self) {
+        self.aya_btf = None;
+        #[cfg(target_env = "gnu")]
+        // SAFETY: the call has no precondition.
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 
     fn attach_best(&mut self, capability: &'static Capability) -> Verdict {
@@ -173,7 +185,8 @@ impl Kernel {
 
     fn attach_program(&mut self, name: &str) -> Result<(), ProgramError> {
         let program: &mut BtfTracePoint = program_mut(&mut self.ebpf, name)?;
-        program.load(name, &self.aya_btf)?;
+        let btf = self.aya_btf.as_ref().ok_or(ProgramError::NotLoaded)?;
+        program.load(name, btf)?;
         program.attach()?;
         Ok(())
     }

@@ -38,7 +38,7 @@ impl Reader {
     /// Every series, in a fixed order.
     pub fn read(&self) -> Result<Vec<ErrorSeries>, KernelError> {
         let mut out = Vec::new();
-        for entry in self.errors.iter() {
+        for entry in &self.errors {
             let (key, count) = entry?;
             let (target, class) = split_cell(key.cell, self.classes);
             out.push(ErrorSeries { target, class, op: u32::from(key.op), error: name(key.errno), count });

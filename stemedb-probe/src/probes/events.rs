@@ -19,7 +19,7 @@ impl Reader {
     }
 
     /// Takes out the next event, if there is one.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn take_next(&mut self) -> Option<Event> {
         let item = self.ring.next()?;
         let words: [u32; 4] = bytemuck::pod_read_unaligned(item.get(..size_of::<Event>())?);
         let [kind, tgid, target, zero] = words;

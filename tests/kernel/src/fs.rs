@@ -36,13 +36,13 @@ impl Mount {
         run("truncate", &[OsStr::new("-s"), OsStr::new(size), image.as_os_str()])?;
         let args: Vec<&OsStr> = args.iter().map(OsStr::new).chain([image.as_os_str()]).collect();
         run(mkfs, &args)?;
-        Self::mount(dir, None, &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str()])
+        Self::attach(dir, None, &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str()])
     }
 
     /// A tmpfs of a size.
     pub fn tmpfs(size: &str) -> Result<Self> {
         let options = format!("size={size}");
-        Self::mount(tempfile::tempdir()?, None, &["-t", "tmpfs", "-o", &options, "tmpfs"].map(OsStr::new))
+        Self::attach(tempfile::tempdir()?, None, &["-t", "tmpfs", "-o", &options, "tmpfs"].map(OsStr::new))
     }
 
     /// An image on a small tmpfs, which runs out of space before the file system in the image does: a disk that fails.
@@ -58,7 +58,7 @@ impl Mount {
                 .chain([file.as_os_str()])
                 .collect::<Vec<_>>(),
         )?;
-        Self::mount(
+        Self::attach(
             tempfile::tempdir()?,
             Some(Box::new(below)),
             &[OsStr::new("-o"), OsStr::new("loop"), file.as_os_str()],
@@ -72,7 +72,7 @@ impl Mount {
         }
         let part = |name: &str| below.path().join(name).display().to_string();
         let options = format!("lowerdir={},upperdir={},workdir={}", part("lower"), part("upper"), part("work"));
-        Self::mount(
+        Self::attach(
             tempfile::tempdir()?,
             Some(Box::new(below)),
             &["-t", "overlay", "-o", &options, "overlay"].map(OsStr::new),
@@ -81,10 +81,10 @@ impl Mount {
 
     /// A directory seen at a second place.
     pub fn bind(from: &Path) -> Result<Self> {
-        Self::mount(tempfile::tempdir()?, None, &[OsStr::new("--bind"), from.as_os_str()])
+        Self::attach(tempfile::tempdir()?, None, &[OsStr::new("--bind"), from.as_os_str()])
     }
 
-    fn mount(dir: TempDir, below: Option<Box<Self>>, args: &[&OsStr]) -> Result<Self> {
+    fn attach(dir: TempDir, below: Option<Box<Self>>, args: &[&OsStr]) -> Result<Self> {
         let at = dir.path().join("mnt");
         std::fs::create_dir(&at)?;
         let args: Vec<&OsStr> = args.iter().copied().chain([at.as_os_str()]).collect();

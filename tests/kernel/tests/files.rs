@@ -74,8 +74,11 @@ fn a_thousand_rotated_segments() -> Result<()> {
         scene.touch("wal", &file)?;
     }
     scene.check()?;
-    let rotations = |status: Status| status.classes.iter().find(|class| class.class == "wal").map(|class| class.rotations);
-    wait_for("1000 rotations", Duration::from_secs(10), || rotations(scene.agent.status().ok()?).filter(|n| *n == 1000))?;
+    let rotations =
+        |status: Status| status.classes.iter().find(|class| class.class == "wal").map(|class| class.rotations);
+    wait_for("1000 rotations", Duration::from_secs(10), || {
+        rotations(scene.agent.status().ok()?).filter(|n| *n == 1000)
+    })?;
     Ok(())
 }
 
@@ -212,7 +215,7 @@ fn a_directory_that_is_removed_and_made_again() -> Result<()> {
 fn inode_numbers_that_are_reused_do_not_inherit() -> Result<()> {
     let mut scene = Scene::new("ext4")?;
     let mut reused = 0;
-    for i in 0..1000 {
+    for _ in 0..1000 {
         let (first, second) = (scene.wal.join("log"), scene.store.join("table"));
         let file = File::create(&first)?;
         scene.tally.on("wal").write(&file, b"never synced")?;
@@ -223,7 +226,6 @@ fn inode_numbers_that_are_reused_do_not_inherit() -> Result<()> {
         reused += u32::from(file.metadata()?.ino() == number);
         drop(file);
         fs::remove_file(&second)?;
-        assert!(i < 2000);
     }
     let status = scene.check()?;
     assert!(reused > 100, "inode numbers were reused only {reused} times");

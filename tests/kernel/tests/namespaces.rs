@@ -74,5 +74,8 @@ fn the_agent_does_not_keep_a_file_system_from_being_unmounted() -> Result<()> {
     assert!(status.success(), "umount while the agent watches");
     wait_for("the directory to be gone", Duration::from_secs(20), || found().filter(|found| !found))?;
     // So that the guard has something to unmount.
-    stemedb_kernel_tests::fs::run("mount", &["-t", "tmpfs", "tmpfs"].map(std::ffi::OsStr::new).into_iter().chain([at.as_os_str()]).collect::<Vec<_>>())
+    stemedb_kernel_tests::fs::run(
+        "mount",
+        &["-t", "tmpfs", "tmpfs"].map(std::ffi::OsStr::new).into_iter().chain([at.as_os_str()]).collect::<Vec<_>>(),
+    )
 }

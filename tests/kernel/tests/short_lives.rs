@@ -161,7 +161,10 @@ fn a_child_that_runs_another_program_is_a_target_no_longer() -> Result<()> {
     let mount = Mount::new("tmpfs")?;
     let wal = mount.dir("wal")?;
     let agent = Agent::watch(&format!("pid={}", std::process::id()), &[("wal", &wal)])?;
-    let status = Command::new("dd").args(["if=/dev/zero", "bs=1k", "count=10", "status=none"]).arg(format!("of={}", wal.join("x").display())).status()?;
+    let status = Command::new("dd")
+        .args(["if=/dev/zero", "bs=1k", "count=10", "status=none"])
+        .arg(format!("of={}", wal.join("x").display()))
+        .status()?;
     assert!(status.success());
     assert_eq!(agent.status()?.calls("wal", "write"), 0, "dd is another program");
     Ok(())

@@ -1,0 +1,83 @@
+//! What goes on while the agent runs: events of processes and directories, the clock, HTTP.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
+
+use super::{Agent, MEASURE, TICK};
+use crate::files::usage;
+use crate::http;
+use crate::probes::events;
+
+/// Serves HTTP and keeps the agent up to date until `shutdown` resolves.
+pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let events = agent.events.take();
+    let inotify = polled(agent.directories.inotify().as_fd().try_clone_to_owned()?)?;
+    let address = listener.local_addr()?;
+    let agent = Rc::new(RefCell::new(agent));
+    log::info!("ready: http://{address}/metrics");
+    if let Some(events) = events {
+        tokio::task::spawn_local(follow_events(Rc::clone(&agent), polled(events)?));
+    }
+    tokio::task::spawn_local(follow_directories(Rc::clone(&agent), inotify));
+    tokio::task::spawn_local(keep_up_to_date(Rc::clone(&agent)));
+    tokio::task::spawn_local(measure(Rc::clone(&agent)));
+    tokio::task::spawn_local(http::serve(Rc::clone(&agent), listener));
+    shutdown.await;
+    log::info!("stopped after {:.1} s", agent.borrow().uptime_seconds());
+    Ok(())
+}
+
+/// Lets the runtime wait for a descriptor.
+fn polled<T: AsFd + AsRawFd>(owner: T) -> std::io::Result<AsyncFd<T>> {
+    // SAFETY: each type that comes here owns one descriptor, and answers with it for as long as it lives.
+    unsafe { AsyncFd::register(owner) }.map_err(std::io::Error::from)
+}
+
+async fn follow_events(agent: Rc<RefCell<Agent>>, mut events: AsyncFd<events::Reader>) {
+    while let Ok(mut guard) = events.readable_mut().await {
+        agent.borrow_mut().drain_events(guard.get_inner_mut());
+        guard.clear_ready();
+    }
+}
+
+async fn follow_directories(agent: Rc<RefCell<Agent>>, inotify: AsyncFd<OwnedFd>) {
+    while let Ok(mut guard) = inotify.readable().await {
+        guard.clear_ready();
+        let mut agent = agent.borrow_mut();
+        match agent.directories.read_events() {
+            Ok(true) => agent.refresh_directories(),
+            Ok(false) => {}
+            Err(error) => log::error!("cannot read directory events: {error}"),
+        }
+    }
+}
+
+async fn keep_up_to_date(agent: Rc<RefCell<Agent>>) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        agent.borrow_mut().tick();
+    }
+}
+
+/// Measures directories on another thread: a file system that hangs must not hang the scrape.
+async fn measure(agent: Rc<RefCell<Agent>>) {
+    let mut ticks = tokio::time::interval(MEASURE);
+    loop {
+        ticks.tick().await;
+        let work = agent.borrow().measurable();
+        let done = tokio::task::spawn_blocking(move || {
+            let seen = work.into_iter().filter(|(_, paths)| usage::exists(paths));
+            seen.map(|(cell, paths)| (cell, usage::measure(&paths))).collect::<HashMap<_, _>>()
+        });
+        if let Ok(usage) = done.await {
+            agent.borrow_mut().usage = usage;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The configuration file: TOML with the same words as the flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::{Config, ConfigError, DEFAULT_LISTEN, FilePattern, KEYS, ProcessPattern, Target, check_class, unknown};
+
+/// Reads a TOML file into a configuration that the flags may then change.
+pub fn read_file(path: &Path) -> Result<Config, ConfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return bad!("cannot read the configuration {}: {error}", path.display()),
+    };
+    parse_toml(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+}
+
+/// Reads TOML.
+pub fn parse_toml(text: &str) -> Result<Config, ConfigError> {
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return bad!("not valid TOML: {}", error.to_string().trim_end()),
+    };
+    let mut config = Config::default();
+    for (key, value) in &table {
+        match key.as_str() {
+            "listen" => config.listen = parse_listen(string(value, key)?)?,
+            "namespace" => config.namespace = check_namespace(string(value, key)?)?,
+            "btf" => config.btf = Some(PathBuf::from(string(value, key)?)),
+            "target" => read_targets(value, &mut config)?,
+            _ => return unknown(key, ["listen", "namespace", "btf", "target"].into_iter(), "the file"),
+        }
+    }
+    Ok(config)
+}
+
+fn read_targets(value: &toml::Value, config: &mut Config) -> Result<(), ConfigError> {
+    let Some(list) = value.as_array() else { return bad!("`target` is a list: begin each target with [[target]]") };
+    for (i, entry) in list.iter().enumerate() {
+        let at = format!("[[target]] number {}", i + 1);
+        let Some(table) = entry.as_table() else { return bad!("{at} is not a table") };
+        let Some(name) = table.get("name") else { return bad!("{at} has no `name`") };
+        let name = string(name, "name")?;
+        if config.targets.iter().any(|target| target.name == name) {
+            return bad!("{at}: the name {name:?} is used twice");
+        }
+        let target = config.target_mut(name)?;
+        for (key, value) in table {
+            match key.as_str() {
+                "name" => {}
+                "class" => read_classes(value, &at, target)?,
+                key => {
+                    let words = ["name", "class"].into_iter().chain(KEYS.iter().map(|(word, _)| *word));
+                    let Some((_, found)) = KEYS.iter().find(|(word, _)| *word == key) else {
+                        return unknown(key, words, &at);
+                    };
+                    for pattern in strings(value, key)? {
+                        target.processes.push(ProcessPattern::new(*found, &pattern)?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_classes(value: &toml::Value, at: &str, target: &mut Target) -> Result<(), ConfigError> {
+    let Some(table) = value.as_table() else {
+        return bad!("`class` in {at} is a table: [target.class], then wal = \"/dir\"");
+    };
+    for (class, value) in table {
+        check_class(class)?;
+        for text in strings(value, class)? {
+            target.files.push((class.clone(), FilePattern::new(&text)?));
+        }
+    }
+    Ok(())
+}
+
+fn string<'v>(value: &'v toml::Value, key: &str) -> Result<&'v str, ConfigError> {
+    value.as_str().map_or_else(|| bad!("`{key}` is a {}, not a string", value.type_str()), Ok)
+}
+
+/// One string or number, or a list of them.
+fn strings(value: &toml::Value, key: &str) -> Result<Vec<String>, ConfigError> {
+    match value {
+        toml::Value::Array(list) => {
+            list.iter().map(|item| strings(item, key)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
+        }
+        toml::Value::Integer(number) => Ok(vec![number.to_string()]),
+        other => Ok(vec![string(other, key)?.to_owned()]),
+    }
+}
+
+/// An address to listen on.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_or_else(
+        |_| {
+            bad!("listen address {text:?} is not of the form ADDRESS:PORT, for example {DEFAULT_LISTEN} or [::1]:18190")
+        },
+        Ok,
+    )
+}
+
+fn check_namespace(text: &str) -> Result<String, ConfigError> {
+    let fine = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if text.is_empty() || !fine || text.as_bytes()[0].is_ascii_digit() {
+        return bad!("namespace {text:?} cannot begin a metric name: use letters, digits and `_`, and no digit first");
+    }
+    Ok(text.to_owned())
+}

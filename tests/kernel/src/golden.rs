@@ -1,0 +1,25 @@
+//! Texts that are kept in `golden/`, and change only on purpose.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+/// Fails where the text is not what the file holds; with `UPDATE_GOLDEN=1` writes the file instead.
+pub fn compare(name: &str, text: &str) -> Result<()> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        return std::fs::write(&path, text).with_context(|| path.display().to_string());
+    }
+    let golden = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    if golden == text {
+        return Ok(());
+    }
+    let differs = |a: &str, b: &str| {
+        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect::<Vec<_>>().join("\n  ")
+    };
+    bail!(
+        "{name} has changed; if that is right, set UPDATE_GOLDEN=1 and look at the difference\ngone:\n  {}\nnew:\n  {}\n(if both are empty, the order has changed)",
+        differs(&golden, text),
+        differs(text, &golden)
+    )
+}
