@@ -1,6 +1,8 @@
 //! The one BPF object. A file in `probes/` for each thing that is hooked, and in `kernel/` what they share.
 //! On the host this is an empty program, so that `cargo` can build the whole workspace.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+// The object is the only user of its modules.
+#![cfg_attr(target_arch = "bpf", allow(unreachable_pub, missing_docs))]
 
 #[cfg(target_arch = "bpf")]
 mod kernel;

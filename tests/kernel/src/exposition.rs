@@ -44,7 +44,8 @@ pub fn parse(text: &str) -> Result<Vec<Family>> {
             ensure!(families.iter().all(|family| family.name != name), "{name} is there twice");
             families.push(Family { name: name.to_owned(), help: help.to_owned(), ..Family::default() });
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let family = last.filter(|family| family.kind.is_empty()).with_context(|| format!("not after HELP: {line}"))?;
+            let family =
+                last.filter(|family| family.kind.is_empty()).with_context(|| format!("not after HELP: {line}"))?;
             family.kind = rest.strip_prefix(&format!("{} ", family.name)).with_context(|| line.to_owned())?.to_owned();
         } else if line == "# EOF" {
             ensure!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1, "# EOF is not the end");
@@ -79,7 +80,8 @@ fn sample(line: &str) -> Option<Sample> {
         Some((name, rest)) => (name, labels(rest.strip_suffix('}')?)?),
         None => (before, Vec::new()),
     };
-    let fine = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let fine =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     Some(Sample { name: fine.then(|| name.to_owned())?, labels, value: value.parse().ok()? })
 }
 

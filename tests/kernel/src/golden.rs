@@ -15,7 +15,11 @@ pub fn compare(name: &str, text: &str) -> Result<()> {
         return Ok(());
     }
     let differs = |a: &str, b: &str| {
-        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect::<Vec<_>>().join("\n  ")
+        a.lines()
+            .filter(|line| !b.lines().any(|other| other == *line))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .join("\n  ")
     };
     bail!(
         "{name} has changed; if that is right, set UPDATE_GOLDEN=1 and look at the difference\ngone:\n  {}\nnew:\n  {}\n(if both are empty, the order has changed)",

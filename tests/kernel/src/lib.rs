@@ -2,9 +2,14 @@
 //! the comparison of what the kernel counted with what the load counted.
 
 pub mod agent;
+pub mod bpf;
 pub mod compare;
+pub mod exposition;
 pub mod fs;
+pub mod golden;
 pub mod load;
+pub mod outcome;
+pub mod web;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -90,4 +91,11 @@ impl Drop for Load {
             let _ = self.child.wait();
         }
     }
+}
+
+/// `stemedb-workload` under another file name, by which the kernel names its process.
+pub fn renamed(dir: &Path, name: &OsStr) -> Result<Command> {
+    let link = dir.join(name);
+    std::os::unix::fs::symlink(binary("stemedb-workload")?, &link).with_context(|| link.display().to_string())?;
+    Ok(Command::new(link))
 }

@@ -34,9 +34,8 @@ impl Outcome {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let text = |reader: JoinHandle<Vec<u8>>| {
-            String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
-        };
+        let text =
+            |reader: JoinHandle<Vec<u8>>| String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned();
         let (stdout, stderr) = (text(stdout), text(stderr));
         match status {
             Ok(status) => Ok(Self { code: status.code(), stdout, stderr }),
