@@ -68,7 +68,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::parse_listen)]
     listen: Option<std::net::SocketAddr>,
     /// Processes to watch: KEY is comm, exe, cgroup, unit (globs) or pid; several rules for a NAME add up
-    /// [default: stemedb:comm=stemedb*]
+    /// [default: target stemedb, whose processes are named stemedb or stemedb-SOMETHING]
     #[arg(long, value_name = "NAME:KEY=PATTERN", value_parser = config::parse_target_flag)]
     target: Vec<(String, ProcessPattern)>,
     /// Class of files: everything below DIR, or, without a `/`, files whose name matches the glob
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_class_alone_is_for_the_default_target() {
         let config = resolve(&["--class", "stemedb:wal=/w"]).unwrap();
-        assert_eq!(config.targets[0].processes[0].to_string(), "comm=stemedb*");
+        assert_eq!(config.targets[0].processes[0].to_string(), "comm=stemedb");
         assert!(resolve(&["--class", "db:wal=/w"]).unwrap_err().0.contains("no rule for its processes"));
     }
 }

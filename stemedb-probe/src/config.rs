@@ -10,8 +10,8 @@ use stemedb_ebpf::{MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP,
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:18190";
 /// The target of an agent without a configuration.
 pub const DEFAULT_TARGET: &str = "stemedb";
-/// The comm of that target.
-pub const DEFAULT_COMM: &str = "stemedb*";
+/// The comms of that target: everything of StemeDB's but this agent.
+pub const DEFAULT_COMMS: &[&str] = &["stemedb", "stemedb[!-]*", "stemedb-[!p]*"];
 /// The class whose metrics are `stemedb_wal_*`.
 pub const WAL: &str = "wal";
 /// The class of files that match nothing.
@@ -216,7 +216,9 @@ impl Config {
     /// Puts in the default target where none was given, and checks what only the whole can show.
     pub fn finish(mut self) -> Result<Self, ConfigError> {
         if self.targets.is_empty() {
-            self.target_mut(DEFAULT_TARGET)?.processes.push(ProcessPattern::new(Key::Comm, DEFAULT_COMM)?);
+            for comm in DEFAULT_COMMS {
+                self.target_mut(DEFAULT_TARGET)?.processes.push(ProcessPattern::new(Key::Comm, comm)?);
+            }
         }
         if let Some(target) = self.targets.iter().find(|target| target.processes.is_empty()) {
             return bad!(
@@ -323,7 +325,10 @@ mod tests {
     #[test]
     fn an_empty_file_watches_stemedb() {
         let config = parse_toml("").and_then(Config::finish).unwrap();
-        assert_eq!(config.targets[0].processes[0].to_string(), "comm=stemedb*");
+        let rules = crate::targets::rules::Rules::compile(&config);
+        let matching = ["stemedb", "stemedbd", "stemedb-server", "stemedb-probe", "postgres"]
+            .map(|comm| rules.by_comm(comm.as_bytes()));
+        assert_eq!(matching, [Some(0), Some(0), Some(0), None, None]);
     }
 
     #[test]

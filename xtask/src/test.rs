@@ -17,6 +17,9 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("lint", true, || {
         shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     }),
+    ("dependencies", true, || {
+        shell::run(shell::cargo().args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))
+    }),
     ("unit tests", true, || {
         shell::run(shell::cargo().args(["test", "--workspace", "--exclude", "stemedb-kernel-tests"]))
     }),
@@ -90,7 +93,7 @@ fn summary<'a>(ends: impl Iterator<Item = (&'a str, End)>) -> String {
 }
 
 fn set_up() -> Result<()> {
-    setup::command(setup::Options { tests: true, ..setup::Options::default() }).map(|_| ())
+    setup::command(setup::Options { tests: true, lint: true, ..setup::Options::default() }).map(|_| ())
 }
 
 fn build_all() -> Result<()> {

@@ -65,7 +65,8 @@ impl Targets {
                 self.cgroups.insert(id, TargetEntry { target, from: FROM_CGROUP }, 0)?;
             }
         }
-        for pid in procs::all() {
+        // The agent's own logging is nobody's database.
+        for pid in procs::all().filter(|pid| *pid != std::process::id()) {
             if let Some(facts) = procs::facts(pid)
                 && let Some(entry) = self.target_of(&facts)
             {

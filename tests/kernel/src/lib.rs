@@ -9,6 +9,7 @@ pub mod fs;
 pub mod golden;
 pub mod load;
 pub mod outcome;
+pub mod prometheus;
 pub mod web;
 
 use std::path::PathBuf;

@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +10,8 @@ use serde_json::Value;
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::bpf::{self, Ids, Kind};
 use stemedb_kernel_tests::load::{Load, renamed};
-use stemedb_kernel_tests::wait_for;
+use stemedb_kernel_tests::outcome::Outcome;
+use stemedb_kernel_tests::{binary, wait_for};
 use stemedb_workload::{Op, Tally};
 use tempfile::TempDir;
 
@@ -166,25 +166,21 @@ fn twenty_times_in_a_row() -> Result<()> {
 #[test]
 fn after_a_doctor() -> Result<()> {
     let before = bpf::loaded();
-    let outcome = stemedb_kernel_tests::outcome::Outcome::of_probe(&["doctor"])?;
+    let outcome = Outcome::of_probe(&["doctor"])?;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     gone(&before, &Ids::new()).map(drop)
 }
 
-/// An agent that fails to start has been half way in.
+/// An agent that cannot open all that it needs has been half way in.
 #[test]
 fn after_a_start_that_failed() -> Result<()> {
     let before = bpf::loaded();
-    let dir = tempfile::tempdir()?;
-    let file = dir.path().join("kernel.btf");
-    std::fs::write(&file, half_of(Path::new("/sys/kernel/btf/vmlinux"))?)?;
-    let args = ["run", "--listen", "127.0.0.1:0", "--btf", &file.display().to_string()];
-    stemedb_kernel_tests::outcome::Outcome::of_probe(&args)?.complains(1, &["kernel.btf"])?;
-    gone(&before, &Ids::new()).map(drop)
-}
-
-fn half_of(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = std::fs::read(path)?;
-    bytes.truncate(bytes.len() / 2);
-    Ok(bytes)
+    let binary = binary("stemedb-probe")?;
+    for descriptors in [12, 20, 28] {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={descriptors}")).arg(&binary).args(["run", "--listen", "127.0.0.1:0"]);
+        Outcome::of(&mut command)?.complains(1, &["Too many open files"])?;
+        gone(&before, &Ids::new()).with_context(|| format!("{descriptors} descriptors"))?;
+    }
+    Ok(())
 }

@@ -1,0 +1,97 @@
+//! What the agent does by itself, and what it says when it cannot keep up.
+
+use std::fs::File;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use stemedb_kernel_tests::agent::Agent;
+use stemedb_kernel_tests::fs::Mount;
+use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::{compare, wait_for};
+use stemedb_workload::{Op, Tally};
+
+#[test]
+fn the_wal_directory_is_found_among_the_open_files() -> Result<()> {
+    let mount = Mount::new("ext4")?;
+    let wal = mount.dir("data/wal")?;
+    let mut load = Load::start(&["hold", "--dir", &wal.display().to_string()].map(str::to_owned))?;
+    load.go()?;
+    // No flag at all: the default target matches the load's name.
+    let agent = Agent::start::<&str>(&[])?;
+    let class = wait_for("the agent to find the directory", Duration::from_secs(30), || {
+        agent.status().ok()?.classes.into_iter().find(|class| class.class == "wal" && class.found)
+    })?;
+    assert_eq!(class.pattern, wal.display().to_string());
+    assert!(class.origin.contains("open for writing"), "it says why: {}", class.origin);
+    wait_for("a counted call", Duration::from_secs(10), || {
+        let status = agent.status().ok()?;
+        status.series.iter().find(|s| s.target == "stemedb" && s.class == "wal" && s.calls > 10).map(|_| ())
+    })?;
+    load.stop()
+}
+
+#[test]
+fn more_unsynced_files_than_the_kernel_side_holds() -> Result<()> {
+    const FILES: u64 = 20_000;
+    let mount = Mount::new("tmpfs")?;
+    let wal = mount.dir("wal")?;
+    let agent = Agent::watch(&format!("pid={}", std::process::id()), &[("wal", &wal)])?;
+    let mut tally = Tally::new();
+    for i in 0..FILES {
+        let path = wal.join(i.to_string());
+        tally.on("wal").write(&File::create(&path)?, b"x")?;
+        std::fs::remove_file(path)?;
+    }
+    let missing = wait_for("the loss to be told", Duration::from_secs(20), || {
+        let lost = agent.status().ok()?.lost;
+        Some(lost["pending_full"] + lost["pending_swept"]).filter(|n| *n > 0)
+    })?;
+    let status = agent.status()?;
+    assert_eq!(status.calls("wal", "write"), FILES, "calls and bytes are exact all the same");
+    assert_eq!(status.bytes("wal", "write"), FILES);
+    assert!(missing <= FILES);
+    // And the agent makes room: a new file's group is whole again.
+    wait_for("room in the map", Duration::from_secs(30), || {
+        let metrics = agent.get("/metrics", "text/plain").ok()?;
+        let line = metrics.lines().find(|line| line.starts_with("stemedb_probe_map_entries{map=\"pending\"}"))?;
+        line.split(' ').nth(1)?.parse::<u64>().ok().filter(|n| (1..=8192).contains(n))
+    })?;
+    let file = File::create(wal.join("late"))?;
+    tally.on("wal").write(&file, b"xyz")?;
+    tally.on("wal").fsync(&file)?;
+    let status = agent.status()?;
+    let series = status.writes.iter().find(|series| series.class == "wal").context("no writes")?;
+    assert_eq!((series.group_writes.sum, series.group_bytes.sum), (1, 3));
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_is_held_up_loses_events_and_no_calls() -> Result<()> {
+    const PROCESSES: u64 = 12_000;
+    let mount = Mount::new("tmpfs")?;
+    let wal = mount.dir("wal")?;
+    let args = [
+        "short",
+        "--dir",
+        &wal.display().to_string(),
+        "--count",
+        &PROCESSES.to_string(),
+        "--fork",
+        "--concurrency",
+        "4",
+    ];
+    let mut load = Load::start(&args.map(str::to_owned))?;
+    let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", &wal)])?;
+    agent.signal(libc::SIGSTOP)?;
+    let tally = load.run();
+    agent.signal(libc::SIGCONT)?;
+    let tally = tally?;
+    assert_eq!(tally.calls("wal", Op::Write), PROCESSES);
+    let status = agent.status()?;
+    assert!(status.lost["events_full"] > 0, "the ring holds fewer events than there were");
+    assert_eq!(compare::differences(&status, &tally)?, Vec::<String>::new());
+    wait_for("the table of processes to be right again", Duration::from_secs(30), || {
+        agent.status().ok().filter(|status| status.targets[0].process_count == 1)
+    })?;
+    Ok(())
+}
