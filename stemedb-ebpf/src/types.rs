@@ -18,6 +18,19 @@ pub const MAX_SYSCALLS: usize = 512;
 /// Targets that a configuration may have.
 pub const MAX_TARGETS: usize = 64;
 
+/// Processes that can be watched at once.
+pub const MAX_PROCESSES: u32 = 16_384;
+/// Calls that can be in flight at once.
+pub const MAX_INFLIGHT: u32 = 16_384;
+/// Files with writes that no sync has covered.
+pub const MAX_PENDING: u32 = 16_384;
+/// Class directories, and those on the way to one, of all targets together.
+pub const MAX_DIRS: u32 = 4_096;
+/// Cgroups whose processes are watched.
+pub const MAX_CGROUPS: u32 = 4_096;
+/// Kinds of failed calls that are told apart.
+pub const MAX_ERRORS: u32 = 1_024;
+
 /// What the agent decides before load; a frozen `.rodata` global.
 #[repr(C)]
 #[derive(Clone, Copy)]

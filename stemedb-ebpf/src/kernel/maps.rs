@@ -6,17 +6,17 @@ use stemedb_ebpf::offsets::Offsets;
 use stemedb_ebpf::ops::NO_OP;
 use stemedb_ebpf::{
     ChildEntry, ChildKey, ClassRule, DirEntry, DirKey, ErrorKey, Event, FileKey, Inflight, InflightKey, LOST, Lost,
-    MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_SYSCALLS, Pending, ProcessRule, Resolved, Settings, SyncStats, TargetEntry,
-    WriteStats,
+    MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES, MAX_PROCESSES,
+    MAX_SYSCALLS, Pending, ProcessRule, Resolved, Settings, SyncStats, TargetEntry, WriteStats,
 };
 
 /// Processes that are watched, by tgid.
 #[map]
-pub static TARGETS: HashMap<u32, TargetEntry> = HashMap::with_max_entries(16_384, 0);
+pub static TARGETS: HashMap<u32, TargetEntry> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
 /// Cgroups whose processes are watched, by cgroup id.
 #[map]
-pub static CGROUPS: HashMap<u64, TargetEntry> = HashMap::with_max_entries(4_096, 0);
+pub static CGROUPS: HashMap<u64, TargetEntry> = HashMap::with_max_entries(MAX_CGROUPS, 0);
 
 /// Rules by which an exec, a rename or a new cgroup makes a target.
 #[map]
@@ -24,11 +24,11 @@ pub static PROCESS_RULES: Array<ProcessRule> = Array::with_max_entries(MAX_PROCE
 
 /// Class directories that exist.
 #[map]
-pub static DIRS: HashMap<DirKey, DirEntry> = HashMap::with_max_entries(4_096, 0);
+pub static DIRS: HashMap<DirKey, DirEntry> = HashMap::with_max_entries(MAX_DIRS, 0);
 
 /// Class directories by parent and name.
 #[map]
-pub static CHILDREN: HashMap<ChildKey, ChildEntry> = HashMap::with_max_entries(4_096, 0);
+pub static CHILDREN: HashMap<ChildKey, ChildEntry> = HashMap::with_max_entries(MAX_DIRS, 0);
 
 /// Rules by which a file's name gives its class.
 #[map]
@@ -36,11 +36,11 @@ pub static CLASS_RULES: Array<ClassRule> = Array::with_max_entries(MAX_CLASS_RUL
 
 /// Calls that have begun and not ended.
 #[map]
-pub static INFLIGHT: HashMap<InflightKey, Inflight> = HashMap::with_max_entries(16_384, 0);
+pub static INFLIGHT: HashMap<InflightKey, Inflight> = HashMap::with_max_entries(MAX_INFLIGHT, 0);
 
 /// Writes that no sync has made durable yet, by file.
 #[map]
-pub static PENDING: HashMap<FileKey, Pending> = HashMap::with_max_entries(16_384, 0);
+pub static PENDING: HashMap<FileKey, Pending> = HashMap::with_max_entries(MAX_PENDING, 0);
 
 /// Index: `cell * SYNC_CELL + op`.
 #[map]
@@ -52,7 +52,7 @@ pub static WRITE_STATS: PerCpuArray<WriteStats> = PerCpuArray::with_max_entries(
 
 /// Failed calls.
 #[map]
-pub static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(1_024, 0);
+pub static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(MAX_ERRORS, 0);
 
 /// What is missing from the figures, by [`Lost`].
 #[map]

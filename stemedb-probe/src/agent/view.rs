@@ -1,12 +1,11 @@
 //! Makes a snapshot: each map is read once, and what the agent knows by itself is put beside it.
 
-use stemedb_ebpf::Lost;
+use stemedb_ebpf::{Lost, MAX_DIRS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESSES};
 
 use super::Agent;
 use crate::config::FilePattern;
 use crate::files::directories::Origin;
 use crate::kernel::KernelError;
-use crate::probes::pending;
 use crate::snapshot::{DirectoryState, MapState, Snapshot, TargetState};
 
 impl Agent {
@@ -91,13 +90,13 @@ impl Agent {
 
     fn map_states(&self) -> Vec<MapState> {
         let [dirs, children] = self.directories.map_entries();
-        let state = |name, entries, capacity| MapState { name, entries, capacity };
+        let state = |name, entries, capacity: u32| MapState { name, entries, capacity: capacity.into() };
         vec![
-            state("targets", self.targets.processes().len() as u64, 16_384),
-            state("inflight", self.readers.inflight.keys().count() as u64, 16_384),
-            state("pending", self.pending_entries, pending::CAPACITY),
-            state("dirs", dirs, 4_096),
-            state("children", children, 4_096),
+            state("targets", self.targets.processes().len() as u64, MAX_PROCESSES),
+            state("inflight", self.readers.inflight.keys().count() as u64, MAX_INFLIGHT),
+            state("pending", self.pending_entries, MAX_PENDING),
+            state("dirs", dirs, MAX_DIRS),
+            state("children", children, MAX_DIRS),
         ]
     }
 }

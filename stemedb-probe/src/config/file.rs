@@ -108,3 +108,13 @@ fn check_namespace(text: &str) -> Result<String, ConfigError> {
     }
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_example_that_is_shipped_is_right() {
+        let text = include_str!("../../../deploy/config/stemedb-probe.toml");
+        let config = super::parse_toml(text).and_then(super::Config::finish).unwrap();
+        assert_eq!(config.classes(), ["other", "wal", "store", "index"]);
+    }
+}

@@ -159,7 +159,11 @@ impl Kernel {
         for hook in capability.hooks {
             match self.attach_hook(hook) {
                 Ok(()) => {
-                    let why = if refused.is_empty() { "the best that there is".to_owned() } else { refused.join("; ") };
+                    let why = if refused.is_empty() {
+                        "the first choice, which this kernel allows".to_owned()
+                    } else {
+                        refused.join("; ")
+                    };
                     return Verdict::on(capability, hook, why);
                 }
                 Err(why) => refused.push(format!("{}: {why}", hook.name)),

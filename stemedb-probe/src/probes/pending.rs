@@ -2,12 +2,10 @@
 //! about to add to it; files that have been idle for long are swept from here.
 
 use aya::maps::{HashMap, MapData};
-use stemedb_ebpf::{FileKey, Pending};
+use stemedb_ebpf::{FileKey, MAX_PENDING, Pending};
 
 use crate::kernel::{Kernel, KernelError};
 
-/// Files that the map holds (`PENDING` in the object).
-pub const CAPACITY: u64 = 16_384;
 /// A file without writes that wait is swept when it has been idle for this long.
 const IDLE_NS: u64 = 10_000_000_000;
 
@@ -38,7 +36,7 @@ impl Sweeper {
         let mut out = Swept { entries: entries.len() as u64, lost_writes: 0 };
         for (key, pending) in entries {
             let idle = pending.writes == 0 && now_ns.saturating_sub(pending.used_ns) > IDLE_NS;
-            let crowded = out.entries > CAPACITY / 2;
+            let crowded = out.entries > u64::from(MAX_PENDING) / 2;
             if (idle || crowded) && self.pending.remove(&key).is_ok() {
                 out.entries -= 1;
                 out.lost_writes += pending.writes;
