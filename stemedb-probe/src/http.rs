@@ -1,10 +1,10 @@
 //! The HTTP server: small answers to few clients, and nothing that a bad client can do to the others.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use crate::agent::Agent;
 use crate::export::status::status;
@@ -28,7 +28,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_TIMEOUT: Duration = Duration::from_mins(2);
 /// The largest head; a larger one is answered with 431.
 const HEAD_BYTES: usize = 32 * 1024;
-/// Connections at once; more wait.
+/// Connections at once.
 const CONNECTIONS: usize = 64;
 
 type Answer = Response<Full<Bytes>>;
@@ -40,18 +40,21 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Accepts connections for ever.
+/// Accepts connections for ever. Where there are too many, the oldest gives way: clients that say nothing, or read nothing,
+/// never keep a scrape out.
 pub async fn serve(agent: Rc<RefCell<Agent>>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let agent = Rc::clone(&agent);
-                tokio::task::spawn_local(async move {
-                    connection(agent, stream).await;
-                    drop(place);
-                });
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    log::warn!("more than {CONNECTIONS} connections are open; closed the oldest");
+                    oldest.abort();
+                }
+                open.push_back(tokio::task::spawn_local(connection(Rc::clone(&agent), stream)).abort_handle());
             }
             Err(error) => {
                 // Out of descriptors, most likely: they come back as connections end.

@@ -46,7 +46,8 @@ pub fn parse(text: &str) -> Result<Vec<Family>> {
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let family =
                 last.filter(|family| family.kind.is_empty()).with_context(|| format!("not after HELP: {line}"))?;
-            family.kind = rest.strip_prefix(&format!("{} ", family.name)).with_context(|| line.to_owned())?.to_owned();
+            let kind = rest.strip_prefix(&format!("{} ", family.name)).with_context(|| line.to_owned())?;
+            kind.clone_into(&mut family.kind);
         } else if line == "# EOF" {
             ensure!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1, "# EOF is not the end");
         } else if let Some(unit) = line.strip_prefix("# UNIT ") {

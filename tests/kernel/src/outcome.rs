@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use crate::{binary, wait_for};
 
 /// A generous limit for a command that is to end by itself.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// How a command ended.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{wait_for, web};
 
 /// How long it may take to start.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 const INSTALL: &str = "`cargo xtask setup --tests` installs it";
 
 /// A server with one target that it scrapes every second; stopped when dropped.

@@ -81,6 +81,24 @@ fn a_hundred_that_say_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_hundred_that_read_nothing() -> Result<()> {
+    let agent = quiet()?;
+    // More answers than the buffers between the two hold.
+    let requests = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(200);
+    let mut deaf = (0..100).map(|_| TcpStream::connect(agent.address())).collect::<Result<Vec<_>, _>>()?;
+    for stream in &mut deaf {
+        stream.write_all(requests.as_bytes())?;
+    }
+    let began = Instant::now();
+    // This waits no longer than `SCRAPE`, give or take.
+    still_answers(&agent)?;
+    let took = began.elapsed();
+    println!("answered after {took:?}");
+    assert!(took < SCRAPE, "the scrape took {took:?}");
+    Ok(())
+}
+
+#[test]
 fn half_a_request() -> Result<()> {
     let agent = quiet()?;
     for half in [

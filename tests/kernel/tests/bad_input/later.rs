@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::load::{Load, renamed};
+use stemedb_kernel_tests::prometheus::promtool_complaints;
 use stemedb_kernel_tests::{compare, exposition, wait_for};
 
 /// A generous limit for what takes seconds.
@@ -80,6 +81,8 @@ fn names_with_quotes_newlines_and_bytes_that_are_no_text() -> Result<()> {
     let tally = load.run()?;
     compare::equal(&agent.status()?, &tally)?;
     assert!(is(found(&agent, &wal)?, 1.0));
+    // Promtool may have a taste of its own, but it must be able to read it.
+    promtool_complaints(&agent.get("/metrics", "")?)?;
     let status: Value = serde_json::from_str(&agent.get("/status", "")?)?;
     // 15 bytes of the name; the one that is no text is replaced.
     assert_eq!(status["targets"][0]["processes"][0]["comm"], "we\"ird\n\u{fffd}\\ and m");
