@@ -1,6 +1,6 @@
 //! The command line. Flags win over the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -111,7 +111,10 @@ impl RunArgs {
             }
             target.files.push((class.clone(), pattern.clone()));
         }
-        config.finish()
+        match &self.config {
+            Some(file) => in_file(file, config.finish()),
+            None => config.finish(),
+        }
     }
 }
 
@@ -125,10 +128,12 @@ pub fn main(cli: Cli) -> ExitCode {
         },
         Command::Doctor { json, btf } => doctor::run(json, btf.as_deref()),
         Command::Metrics { json, markdown } => print_metrics(json, markdown),
-        Command::CheckConfig { file } => match config::read_file(&file).and_then(Config::finish) {
-            Ok(config) => print_config(&config),
-            Err(error) => return usage(&error),
-        },
+        Command::CheckConfig { file } => {
+            match config::read_file(&file).and_then(|config| in_file(&file, config.finish())) {
+                Ok(config) => print_config(&config),
+                Err(error) => return usage(&error),
+            }
+        }
     };
     match outcome {
         Ok(()) => ExitCode::from(DONE),
@@ -137,6 +142,11 @@ pub fn main(cli: Cli) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Says which file an error is about that only the whole of it has shown.
+fn in_file(file: &Path, config: Result<Config, ConfigError>) -> Result<Config, ConfigError> {
+    config.map_err(|error| ConfigError(format!("{}: {error}", file.display())))
 }
 
 fn usage(error: &ConfigError) -> ExitCode {

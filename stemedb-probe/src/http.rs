@@ -24,8 +24,8 @@ use crate::export::{Format, families, write};
 
 /// A client has this long to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection ends after this long, whatever it does.
-const CONNECTION_TIMEOUT: Duration = Duration::from_mins(2);
+/// A connection, which is for one request, ends after this long, whatever it does.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head; a larger one is answered with 431.
 const HEAD_BYTES: usize = 32 * 1024;
 /// Connections at once.
@@ -72,6 +72,7 @@ async fn connection(agent: Rc<RefCell<Agent>>, stream: tokio::net::TcpStream) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(false)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);

@@ -25,7 +25,9 @@ pub enum KernelError {
     #[error(transparent)]
     Btf(#[from] BtfError),
     /// The object was refused as a whole.
-    #[error("the kernel refused the eBPF maps: {0}; `stemedb-probe doctor` shows what is missing")]
+    #[error(
+        "the kernel refused the eBPF maps; where it says too many open files, raise `ulimit -n`, else `stemedb-probe doctor` shows what is missing"
+    )]
     Load(#[from] aya::EbpfError),
     /// A program that cannot be done without was refused.
     #[error("cannot get the capability {capability}: {why}; `stemedb-probe doctor` shows what this kernel allows")]

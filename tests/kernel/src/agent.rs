@@ -49,10 +49,16 @@ impl Agent {
         let mut agent = Self { child, address: String::new(), log };
         agent.address = wait_for("the agent's start", SOON, || {
             let log = agent.log();
+            if matches!(agent.child.try_wait(), Ok(Some(_))) {
+                return Some(String::new());
+            }
             let line = log.lines().find(|line| line.contains("ready: http://"))?;
             Some(line.split("http://").nth(1)?.split('/').next()?.to_owned())
         })
         .with_context(|| format!("the agent said:\n{}", agent.log()))?;
+        if agent.address.is_empty() {
+            bail!("the agent ended at once; it said:\n{}", agent.log());
+        }
         Ok(agent)
     }
 
