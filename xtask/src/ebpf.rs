@@ -2,9 +2,11 @@
 
 use std::env;
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::toolchain::Toolchain;
 use crate::{setup, shell};
 
 /// Where the object is, from the top folder. The agent's build script looks there.
@@ -14,14 +16,24 @@ const OBJECT: &str = "target/bpf/bpfel-unknown-none/release/stemedb-ebpf";
 pub(crate) fn build() -> Result<()> {
     let toolchain = setup::for_build()?;
     println!("building the eBPF object with {}", toolchain.description);
-    let mut cargo = toolchain.cargo();
-    cargo.args(["build", "-Z", "build-std=core", "--target", "bpfel-unknown-none", "--release"]);
-    cargo.args(["-p", "stemedb-ebpf", "--bin", "stemedb-ebpf", "--target-dir", "target/bpf"]);
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(env::consts::ARCH).join("\x1f"));
-    shell::run(&mut cargo).context("the eBPF object does not build")?;
+    shell::run(&mut cargo(&toolchain, "build")).context("the eBPF object does not build")?;
     let size = fs::metadata(shell::root().join(OBJECT)).with_context(|| format!("no {OBJECT}"))?.len();
     println!("built {OBJECT} ({size} bytes)");
     Ok(())
+}
+
+/// Lints the kernel side, which the lints of the host's crates never see.
+pub(crate) fn lint() -> Result<()> {
+    shell::run(cargo(&setup::for_build()?, "clippy").args(["--", "-D", "warnings"]))
+}
+
+/// A cargo command on the object.
+fn cargo(toolchain: &Toolchain, command: &str) -> Command {
+    let mut cargo = toolchain.cargo();
+    cargo.args([command, "-Z", "build-std=core", "--target", "bpfel-unknown-none", "--release"]);
+    cargo.args(["-p", "stemedb-ebpf", "--bin", "stemedb-ebpf", "--target-dir", "target/bpf"]);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(env::consts::ARCH).join("\x1f"));
+    cargo
 }
 
 /// The flags of rustc for programs that run on kernels of this architecture.

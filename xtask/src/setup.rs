@@ -78,6 +78,9 @@ impl Setup {
             self.test_programs()?;
         }
         if self.options.lint {
+            if let Some(toolchain) = &toolchain {
+                self.kernel_clippy(toolchain)?;
+            }
             self.cargo_deny()?;
         }
         Ok(toolchain)
@@ -183,6 +186,18 @@ impl Setup {
         println!("installing  {}", packages.join(" "));
         self.apt.install(&packages)?;
         self.ok("test programs", &packages.join(", "));
+        Ok(())
+    }
+
+    fn kernel_clippy(&mut self, toolchain: &Toolchain) -> Result<()> {
+        if !toolchain.has_clippy() {
+            if !self.lacks("clippy for the kernel side", "not in the toolchain of the object") {
+                return Ok(());
+            }
+            println!("installing  clippy for the kernel side");
+            toolchain.install_clippy(&mut self.apt)?;
+        }
+        self.ok("clippy for the kernel side", "installed");
         Ok(())
     }
 

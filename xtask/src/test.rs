@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{build, docs, setup, shell, view};
+use crate::{build, docs, ebpf, setup, shell, view};
 
 type Action = fn() -> Result<()>;
 
@@ -17,6 +17,7 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("lint", true, || {
         shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     }),
+    ("lint the kernel side", true, ebpf::lint),
     ("dependencies", true, || {
         shell::run(shell::cargo().args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))
     }),

@@ -100,6 +100,22 @@ impl Toolchain {
         Self::find().map_err(anyhow::Error::msg).with_context(by_hand)
     }
 
+    /// Whether this toolchain has clippy.
+    pub(crate) fn has_clippy(&self) -> bool {
+        shell::capture(self.cargo().args(["clippy", "--version"])).is_ok()
+    }
+
+    /// Installs clippy for it.
+    pub(crate) fn install_clippy(&self, apt: &mut Apt) -> Result<()> {
+        match self.source {
+            Source::Rustup => {
+                let arguments = ["component", "add", "clippy", "--toolchain", "nightly"];
+                shell::run_within(shell::command("rustup").args(arguments), COMPONENT_LIMIT)
+            }
+            Source::Debian => apt.install(&["rust-web-clippy"]),
+        }
+    }
+
     /// This toolchain's cargo, allowed to build `core`.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = match self.source {
@@ -112,7 +128,9 @@ impl Toolchain {
                 // The cargo of the same version, if it is there; another does as well.
                 let mut cargo =
                     if Path::new(DEBIAN_CARGO).exists() { shell::command(DEBIAN_CARGO) } else { shell::cargo() };
-                cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+                // cargo looks for its subcommands in the PATH, where rustup's come first.
+                let path = std::env::var("PATH").unwrap_or_default();
+                cargo.env("PATH", format!("/usr/bin:{path}")).env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
                 cargo
             }
         };

@@ -13,8 +13,8 @@ const S_IFDIR: u32 = 0o040_000;
 /// An open file, as far as the probes need it.
 #[derive(Clone, Copy)]
 pub struct File {
-    /// `struct file`
-    pub file: Addr,
+    /// Address of the `struct file`
+    pub at: Addr,
     /// `struct inode`
     pub inode: Addr,
     /// `struct dentry`
@@ -30,7 +30,7 @@ impl File {
         let inode: Addr = read::at(file, offset!(file_inode))?;
         let mode = u32::from(read::at::<u16>(inode, offset!(inode_mode))?);
         let dentry = read::at(file, offset!(file_dentry))?;
-        Some(Self { file, inode, dentry, mode })
+        Some(Self { at: file, inode, dentry, mode })
     }
 
     /// Whether it is on a file system or a block device, and not a socket, a pipe or a terminal.
@@ -48,7 +48,7 @@ impl File {
     /// `f_flags`
     #[inline(always)]
     pub fn flags(&self) -> u32 {
-        read::at(self.file, offset!(file_flags)).unwrap_or(0)
+        read::at(self.at, offset!(file_flags)).unwrap_or(0)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::kernel::maps::{TARGETS, lost, offset, op_of_syscall, setting};
 use crate::kernel::read::{self, Addr};
 
 const RWF_DSYNC_OR_SYNC: u64 = 2 | 4;
+const ENOENT: i64 = -2;
 
 #[btf_tracepoint(function = "sys_enter")]
 pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
@@ -140,7 +141,6 @@ fn mapped_file(address: u64) -> (Option<File>, u32) {
             0,
         )
     };
-    const ENOENT: i64 = -2;
     match found {
         0 if file != 0 => (File::at(file), 0),
         // Anonymous memory, or nothing at all: there is no file to charge.
