@@ -67,7 +67,7 @@ pub struct RunArgs {
     /// Address to serve /metrics, /status, /healthz and /readyz on [default: 127.0.0.1:18190]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::parse_listen)]
     listen: Option<std::net::SocketAddr>,
-    /// Processes to watch: KEY is comm, exe, cgroup, unit (globs) or pid; several rules for a NAME add up
+    /// Processes to watch: KEY is comm, exe, cgroup, unit (globs) or pid (and what it forks from then on); several rules for a NAME add up
     /// [default: target stemedb, whose processes are named stemedb or stemedb-SOMETHING]
     #[arg(long, value_name = "NAME:KEY=PATTERN", value_parser = config::parse_target_flag)]
     target: Vec<(String, ProcessPattern)>,

@@ -75,7 +75,6 @@ pub struct Directories {
     rotations: HashMap<(u32, u32), u64>,
     moved_from: Option<(u32, u64)>,
     overflows: u64,
-    started: bool,
 }
 
 /// What makes the agent look again: `IN_CREATE` and the like cost nothing while files are only written.
@@ -107,7 +106,6 @@ impl Directories {
             rotations: HashMap::new(),
             moved_from: None,
             overflows: 0,
-            started: false,
         })
     }
 
@@ -175,7 +173,6 @@ impl Directories {
         let plan = Plan::new(&places, &mut self.numbers);
         self.apply(plan)?;
         self.unpin(&kept);
-        self.started = true;
         Ok(())
     }
 
@@ -226,7 +223,7 @@ impl Directories {
             (Some(false), true) => log::info!("class directory {path} has appeared"),
             _ => {}
         }
-        if self.started && before != Some(true) && state.found {
+        if before == Some(false) && state.found {
             let full = root.path().join(spec.path.strip_prefix("/").unwrap_or(&spec.path));
             let files = std::fs::read_dir(full).into_iter().flatten().filter_map(Result::ok);
             let count = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file())).count();

@@ -65,19 +65,29 @@ impl Targets {
                 self.cgroups.insert(id, TargetEntry { target, from: FROM_CGROUP }, 0)?;
             }
         }
-        // The agent's own logging is nobody's database.
-        for pid in procs::all().filter(|pid| *pid != std::process::id()) {
-            if let Some(facts) = procs::facts(pid)
-                && let Some(entry) = self.target_of(&facts)
-            {
-                self.add(&facts, entry)?;
-            }
-        }
+        // A process may fork while the list is read, before its own entry makes the kernel side follow its children: so the
+        // list is read again until nothing is new.
+        while self.scan_processes()? {}
         let gone: Vec<u32> = self.processes.keys().copied().filter(|pid| !procs::exists(*pid)).collect();
         for pid in gone {
             self.remove(pid);
         }
         Ok(())
+    }
+
+    /// One pass through /proc. True when it has found a process.
+    fn scan_processes(&mut self) -> Result<bool, KernelError> {
+        let mut found = false;
+        // The agent's own logging is nobody's database.
+        for pid in procs::all().filter(|pid| *pid != std::process::id()) {
+            if !self.processes.contains_key(&pid)
+                && let Some(facts) = procs::facts(pid)
+                && let Some(entry) = self.target_of(&facts)
+            {
+                found |= self.add(pid, entry)?;
+            }
+        }
+        Ok(found)
     }
 
     fn target_of(&self, facts: &Facts) -> Option<TargetEntry> {
@@ -92,23 +102,27 @@ impl Targets {
         Some(TargetEntry { target, from: FROM_CGROUP })
     }
 
-    fn add(&mut self, facts: &Facts, entry: TargetEntry) -> Result<(), KernelError> {
+    /// Makes a process of /proc a target, unless it has become something else meanwhile.
+    fn add(&mut self, pid: u32, entry: TargetEntry) -> Result<bool, KernelError> {
         /// `BPF_NOEXIST`: what the kernel side has decided meanwhile is newer.
         const NOEXIST: u64 = 1;
-        if self.processes.contains_key(&facts.pid) {
-            return Ok(());
-        }
-        match self.watched.insert(facts.pid, entry, NOEXIST) {
+        match self.watched.insert(pid, entry, NOEXIST) {
             Ok(()) => {}
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
+                // The kernel side knows it, and follows its children.
+                let target = self.watched.get(&pid, 0).map_or(entry.target, |known| known.target);
+                self.note(pid, target);
+                return Ok(false);
+            }
             Err(error) => return Err(error.into()),
         }
-        if procs::exists(facts.pid) {
-            self.note(facts.pid, entry.target);
-        } else {
-            let _ = self.watched.remove(&facts.pid);
+        // From here on its exec and its exit are seen; what it did before is seen by looking again.
+        let still = procs::exists(pid) && procs::facts(pid).and_then(|facts| self.target_of(&facts)) == Some(entry);
+        if still {
+            return Ok(self.note(pid, entry.target));
         }
-        Ok(())
+        let _ = self.watched.remove(&pid);
+        Ok(false)
     }
 
     /// Takes in what the kernel side says. True when the process is new to the table.
