@@ -81,8 +81,10 @@ ops! {
 pub const SYNC_OPS: usize = count(Family::Sync);
 /// Operations of the write family follow.
 pub const WRITE_OPS: usize = OPS.len() - SYNC_OPS;
-/// In [`crate::Settings::op_of_syscall`]: not a system call that is counted.
-pub const NO_OP: u8 = 0xff;
+/// In [`crate::Settings::op_of_syscall`], without [`COMPAT`]: not a system call that is counted.
+pub const NO_OP: u8 = 0x7f;
+/// In [`crate::Settings::op_of_syscall`]: for a 32-bit program this number is a call that would be counted.
+pub const COMPAT: u8 = 0x80;
 
 const fn count(family: Family) -> usize {
     let mut n = 0;

@@ -355,17 +355,19 @@ lost! {
     MissedExit = 1, "missed_exit", "calls not counted: their end was never seen";
     PendingFull = 2, "pending_full", "writes missing from the group histograms: more files have writes that are not durable than the map holds";
     PendingSwept = 3, "pending_swept", "writes missing from the group histograms: the agent made room for other files";
-    ErrorsFull = 4, "errors_full", "failed calls without their errno: the map of errors is full";
-    TargetsFull = 5, "targets_full", "processes not watched: the map of processes is full";
-    EventsFull = 6, "events_full", "process events that the agent did not see; it looked through /proc again";
-    ClassDepth = 7, "class_depth", "calls on files more than 16 directories deep, counted in class other";
-    MsyncFile = 8, "msync_file", "msync calls whose file could not be looked up, counted in class other";
-    CompatSyscall = 9, "compat_syscall", "32-bit system calls of watched processes, which are not decoded";
-    Restarted = 10, "restarted", "calls that a signal interrupted and the kernel restarts; each is counted when it ends";
-    ExePath = 11, "exe_path", "executables whose path could not be read, so that no exe rule was tried";
-    KernelRead = 12, "kernel_read", "calls counted in class other because a kernel structure could not be read";
-    InotifyOverflow = 13, "inotify_overflow", "times at which the kernel dropped directory events, so that rotations may be missing";
-    Recursion = 14, "recursion", "events that the kernel left out because the same program was running on that processor";
+    GroupRace = 4, "group_race", "groups without a flush latency: their first write returned in the very moment at which another sync began";
+    ErrorsFull = 5, "errors_full", "failed calls without their errno: the map of errors is full";
+    TargetsFull = 6, "targets_full", "processes not watched: the map of processes is full";
+    EventsFull = 7, "events_full", "process events that the agent did not see; it looked through /proc again";
+    ClassDepth = 8, "class_depth", "calls on files more than 16 directories deep, counted in class other";
+    MsyncFile = 9, "msync_file", "msync calls whose file could not be looked up, counted in class other";
+    CompatSyscall = 10, "compat_syscall", "32-bit system calls of watched processes, which are not decoded";
+    Restarted = 11, "restarted", "calls that a signal interrupted inside the kernel: the kernel may enter them again, and then they are counted when they end";
+    ExePath = 12, "exe_path", "executables whose path could not be read, so that no exe rule was tried";
+    KernelRead = 13, "kernel_read", "calls counted in class other because a kernel structure could not be read";
+    InotifyOverflow = 14, "inotify_overflow", "times at which the kernel dropped directory events, so that rotations may be missing";
+    Recursion = 15, "recursion", "events that the kernel left out because the same program was running on that processor";
+    NameLength = 16, "name_length", "calls on files whose name is too long for the rules for names";
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::HashMap as BpfMap;
 use aya::maps::MapData;
-use stemedb_ebpf::{Inflight, InflightKey, Lost, RULE_CGROUP, RULE_EXE};
+use stemedb_ebpf::{Inflight, InflightKey, Lost, MAX_INFLIGHT, RULE_CGROUP, RULE_EXE};
 
 use crate::config::{Config, FilePattern, WAL};
 use crate::files::directories::{Directories, Origin, Spec};
@@ -56,6 +56,7 @@ pub struct Agent {
     events: Option<events::Reader>,
     usage: HashMap<(u32, u32), Usage>,
     pending_entries: u64,
+    inflight_entries: u64,
     lost_writes: u64,
     events_lost: u64,
     rescanned: Instant,
@@ -93,6 +94,7 @@ impl Agent {
             events,
             usage: HashMap::new(),
             pending_entries: 0,
+            inflight_entries: 0,
             lost_writes: 0,
             events_lost: 0,
             rescanned: Instant::now(),
@@ -215,6 +217,9 @@ impl Agent {
     fn sweep(&mut self) {
         let swept = self.readers.pending.sweep(pending::monotonic_ns());
         self.pending_entries = swept.entries;
+        // A key that goes away while the map is walked starts the walk again: on a busy host it would never end.
+        let entries = self.readers.inflight.keys().take(MAX_INFLIGHT as usize).count();
+        self.inflight_entries = entries as u64;
         self.lost_writes += swept.lost_writes;
     }
 
@@ -262,7 +267,10 @@ fn specs(config: &Config, classes: &[String]) -> Vec<Spec> {
         for (class, pattern) in &patterns.files {
             let number = classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
             if let (FilePattern::Directory(path), Some(class)) = (pattern, number) {
-                out.push(Spec { target, class, path: path.clone(), origin: Origin::Configured });
+                let spec = Spec { target, class, path: path.clone(), origin: Origin::Configured };
+                if !out.contains(&spec) {
+                    out.push(spec);
+                }
             }
         }
     }

@@ -76,7 +76,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    FsyncLatency, "fsync_latency_seconds", Histogram, File, ["op"], "Time from the entry to the return of a sync call (fsync, fdatasync, sync_file_range, msync, syncfs), failed ones too.";
+    FsyncLatency, "fsync_latency_seconds", Histogram, File, ["op"], "Time from the entry to the return of a sync call (fsync, fdatasync, sync_file_range, msync, syncfs, sync), failed ones too.";
     FsyncLatencyMax, "fsync_latency_max_seconds", Gauge, File, ["op"], "The longest sync call since the agent started.";
     FlushLatency, "flush_latency_seconds", Histogram, File, [], "Time from the first write to a file that no fsync or fdatasync of it has covered to the return of the one that does.";
     WriteLatency, "write_latency_seconds", Histogram, File, [], "Time from the entry to the return of a call of the write family, failed ones too.";
@@ -90,7 +90,7 @@ metrics! {
     BytesPerFsync, "bytes_per_fsync", Histogram, File, [], "Bytes that one fsync or fdatasync of a file covers.";
     BuildInfo, "build_info", Gauge, Probe, ["version", "kernel"], "1; the agent's version and the kernel that it runs on.";
     Capability, "capability", Gauge, Probe, ["capability", "hook"], "1 for what this kernel lets the agent see, with the hook in use; 0 with an empty hook for what it does not.";
-    Lost, "lost_total", Counter, Probe, ["reason"], "What is missing from the other metrics, by reason; 0 means that they are exact.";
+    Lost, "lost_total", Counter, Probe, ["reason"], "What is missing from the other metrics, by reason. All 0: what the hooks can see is counted exactly.";
     MapEntries, "map_entries", Gauge, Probe, ["map"], "Entries in use in the agent's kernel maps, some seconds ago.";
     MapCapacity, "map_capacity", Gauge, Probe, ["map"], "Entries that the agent's kernel maps can hold.";
     ProgramRuns, "program_runs_total", Counter, Probe, ["program"], "Runs of the agent's kernel programs; counted by the kernel while kernel.bpf_stats_enabled is 1.";

@@ -103,7 +103,9 @@ pub fn end(tid: u32, op: u8, ret: i64) {
 #[inline(always)]
 pub fn forget(tid: u32) {
     for op in 0..stemedb_ebpf::ops::OPS.len() as u32 {
-        let _ = INFLIGHT.remove(&InflightKey { tid, op });
+        if INFLIGHT.remove(&InflightKey { tid, op }).is_ok() {
+            lost(Lost::MissedExit);
+        }
     }
 }
 
@@ -147,52 +149,61 @@ fn end_write(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
         add(&mut stats.slots, latency_slot(ns));
     }
     if bytes != 0 && call.flags & DURABLE == 0 && call.file.inode != 0 {
-        add_pending(&call.file, bytes, now);
+        add_pending(&call.file, &Pending { first_ns: now, writes: 1, bytes, used_ns: now });
     }
 }
 
 /// Takes the writes that a sync will cover; what is written from here on belongs to the next one.
+///
+/// Writers on other processors go on meanwhile, and there is no lock. A writer sets `first_ns` before it counts itself, and looks
+/// again afterwards; a sync takes in the opposite order. So a time without a write is a writer's that is just about to
+/// count itself: it is dropped here, and that writer sets it anew.
 #[inline(always)]
 fn take_group(file: &FileKey, group: &mut Pending) {
-    if let Some(pending) = PENDING.get_ptr_mut(file) {
-        // SAFETY: atomics on a map value, which stays readable for as long as the program runs.
-        unsafe {
-            group.first_ns = atomic::swap(&raw mut (*pending).first_ns, 0);
-            group.writes = atomic::swap(&raw mut (*pending).writes, 0);
-            group.bytes = atomic::swap(&raw mut (*pending).bytes, 0);
+    let Some(pending) = PENDING.get_ptr_mut(file) else { return };
+    // SAFETY: atomics on a map value, which stays readable for as long as the program runs.
+    unsafe {
+        group.writes = atomic::swap(&raw mut (*pending).writes, 0);
+        group.bytes = atomic::swap(&raw mut (*pending).bytes, 0);
+        group.first_ns = atomic::swap(&raw mut (*pending).first_ns, 0);
+        if group.writes == 0 {
+            atomic::add(&raw mut (*pending).bytes, group.bytes);
+            group.bytes = 0;
+            group.first_ns = 0;
         }
     }
 }
 
+/// Adds writes to those of a file that wait.
 #[inline(always)]
-fn add_pending(file: &FileKey, bytes: u64, now: u64) {
-    let fresh = Pending { first_ns: now, writes: 1, bytes, used_ns: now };
-    let Some(pending) = PENDING.get_ptr_mut(file) else {
-        match PENDING.insert(file, &fresh, BPF_NOEXIST) {
-            Ok(()) => return,
-            Err(EEXIST) => {
-                if let Some(pending) = PENDING.get_ptr_mut(file) {
-                    join(pending, &fresh);
-                }
+fn add_pending(file: &FileKey, more: &Pending) {
+    if let Some(pending) = PENDING.get_ptr_mut(file) {
+        return join(pending, more);
+    }
+    match PENDING.insert(file, more, BPF_NOEXIST) {
+        Ok(()) => {}
+        Err(EEXIST) => {
+            if let Some(pending) = PENDING.get_ptr_mut(file) {
+                join(pending, more);
             }
-            Err(_) => lost(Lost::PendingFull),
         }
-        return;
-    };
-    join(pending, &fresh);
+        Err(_) => lost(Lost::PendingFull),
+    }
 }
 
-/// Adds writes to those that wait. The older `first_ns` stays.
+/// The older `first_ns` stays.
 #[inline(always)]
 fn join(pending: *mut Pending, more: &Pending) {
     // SAFETY: atomics on a map value.
     unsafe {
-        atomic::add(&raw mut (*pending).writes, more.writes);
-        atomic::add(&raw mut (*pending).bytes, more.bytes);
         let first = &raw mut (*pending).first_ns;
         if atomic::set_if_zero(first, more.first_ns) > more.first_ns {
             first.write_volatile(more.first_ns);
         }
+        atomic::add(&raw mut (*pending).bytes, more.bytes);
+        atomic::add(&raw mut (*pending).writes, more.writes);
+        // See `take_group`.
+        atomic::set_if_zero(first, more.first_ns);
         (&raw mut (*pending).used_ns).write_volatile(more.used_ns);
     }
 }
@@ -200,12 +211,10 @@ fn join(pending: *mut Pending, more: &Pending) {
 /// A sync that failed made nothing durable: its group waits for the next one.
 #[inline(always)]
 fn give_back(call: &Inflight) {
-    if call.group.writes != 0
-        && let Some(pending) = PENDING.get_ptr_mut(&call.file)
-    {
+    if call.group.writes != 0 {
         let mut group = call.group;
         group.used_ns = call.start_ns;
-        join(pending, &group);
+        add_pending(&call.file, &group);
     }
 }
 
@@ -219,6 +228,9 @@ fn end_group(call: &Inflight, now: u64) {
     add(&mut stats.group_writes_slots, size_slot(group.writes));
     stats.group_bytes += group.bytes;
     add(&mut stats.group_bytes_slots, size_slot(group.bytes));
+    if group.writes != 0 && group.first_ns == 0 {
+        lost(Lost::GroupRace);
+    }
     if group.first_ns != 0 {
         stats.flush_sum_ns += now - group.first_ns;
         add(&mut stats.flush_slots, latency_slot(now - group.first_ns));
@@ -228,13 +240,14 @@ fn end_group(call: &Inflight, now: u64) {
 #[inline(always)]
 fn count_error(cell: u32, op: u8, ret: i64) {
     let key = ErrorKey { cell, op: u16::from(op), errno: (-ret) as u16 };
-    if ERRORS.get_ptr_mut(&key).is_none() && ERRORS.insert(&key, &0, BPF_NOEXIST) == Err(-7) {
-        lost(Lost::ErrorsFull);
-        return;
+    if ERRORS.get_ptr_mut(&key).is_none() {
+        // Another processor may have been faster, or there may be no room: the look-up below tells.
+        let _ = ERRORS.insert(&key, &0, BPF_NOEXIST);
     }
-    if let Some(count) = ERRORS.get_ptr_mut(&key) {
+    match ERRORS.get_ptr_mut(&key) {
         // SAFETY: an atomic on a map value.
-        unsafe { atomic::add(count, 1) }
+        Some(count) => unsafe { atomic::add(count, 1) },
+        None => lost(Lost::ErrorsFull),
     }
 }
 

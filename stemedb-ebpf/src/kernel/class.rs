@@ -34,7 +34,10 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
             return CLASS_OTHER;
         };
         if !skip {
-            let inode: Addr = read::at(at, offset!(dentry_inode)).unwrap_or(0);
+            let Some(inode) = read::at::<Addr>(at, offset!(dentry_inode)) else {
+                lost(Lost::KernelRead);
+                return CLASS_OTHER;
+            };
             if let Some(class) = directory(inode, target, &passed) {
                 return class;
             }
@@ -111,6 +114,7 @@ fn name_of(dentry: Addr, name: &mut [u8; CHILD_NAME]) -> bool {
 fn by_name(dentry: Addr, target: u32) -> Option<u32> {
     let mut name = [0_u8; CHILD_NAME];
     if !name_of(dentry, &mut name) {
+        lost(Lost::NameLength);
         return None;
     }
     for i in 0..MAX_CLASS_RULES as u32 {

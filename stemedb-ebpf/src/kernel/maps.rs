@@ -127,7 +127,7 @@ pub fn settings() -> &'static Settings {
     &SETTINGS
 }
 
-/// The operation of a system-call number, or [`NO_OP`].
+/// What a system-call number means: an operation or [`NO_OP`], with [`COMPAT`](stemedb_ebpf::ops::COMPAT) where that applies.
 #[inline(always)]
 pub fn op_of_syscall(nr: u64) -> u8 {
     if nr >= MAX_SYSCALLS as u64 {

@@ -144,7 +144,7 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let before = watched(tgid);
     // SAFETY: the entry is copied at once.
     match unsafe { CGROUPS.get(id) }.copied() {
-        Some(entry) if before.is_none() => watch(tgid, entry, EventKind::Matched),
+        Some(entry) if before.is_none_or(|known| known.from == FROM_CGROUP) => watch(tgid, entry, EventKind::Matched),
         None if before.is_some_and(|entry| entry.from == FROM_CGROUP) => unwatch(tgid, before.map_or(0, |e| e.target)),
         _ => {}
     }

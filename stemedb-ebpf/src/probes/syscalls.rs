@@ -5,7 +5,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_find_vma, bpf_get_current_task_btf};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use stemedb_ebpf::ops::{NO_OP, Op};
+use stemedb_ebpf::ops::{COMPAT, NO_OP, Op};
 use stemedb_ebpf::{Lost, UNRESOLVED};
 
 use crate::kernel::call;
@@ -18,26 +18,29 @@ const ENOENT: i64 = -2;
 
 #[btf_tracepoint(function = "sys_enter")]
 pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    let op = op_of_syscall(ctx.arg::<u64>(1));
-    if op == NO_OP {
+    let meaning = op_of_syscall(ctx.arg::<u64>(1));
+    if meaning == NO_OP {
         return 0;
     }
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the entry is copied at once; a reused one is another target's.
     let Some(target) = (unsafe { TARGETS.get((thread >> 32) as u32) }).map(|entry| entry.target) else { return 0 };
     let regs: *const u8 = ctx.arg(0);
+    let op = meaning & !COMPAT;
     if is_compat() {
-        lost(Lost::CompatSyscall);
-        return 0;
+        if meaning & COMPAT != 0 {
+            lost(Lost::CompatSyscall);
+        }
+    } else if op != NO_OP {
+        enter(thread as u32, op, target, regs);
     }
-    enter(thread as u32, op, target, regs);
     0
 }
 
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const u8 = ctx.arg(0);
-    let op = op_of_syscall(number(regs));
+    let op = op_of_syscall(number(regs)) & !COMPAT;
     if op == NO_OP {
         return 0;
     }
@@ -142,7 +145,7 @@ fn mapped_file(address: u64) -> (Option<File>, u32) {
         )
     };
     match found {
-        0 if file != 0 => (File::at(file), 0),
+        0 if file != 0 => File::at(file).map_or((None, UNRESOLVED), |file| (Some(file), 0)),
         // Anonymous memory, or nothing at all: there is no file to charge.
         0 | ENOENT => (None, 0),
         // The address space is being changed by another thread just now.

@@ -93,7 +93,7 @@ impl Agent {
         let state = |name, entries, capacity: u32| MapState { name, entries, capacity: capacity.into() };
         vec![
             state("targets", self.targets.processes().len() as u64, MAX_PROCESSES),
-            state("inflight", self.readers.inflight.keys().count() as u64, MAX_INFLIGHT),
+            state("inflight", self.inflight_entries, MAX_INFLIGHT),
             state("pending", self.pending_entries, MAX_PENDING),
             state("dirs", dirs, MAX_DIRS),
             state("children", children, MAX_DIRS),

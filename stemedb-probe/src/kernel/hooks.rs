@@ -30,7 +30,8 @@ pub struct Capability {
     pub hooks: &'static [Hook],
 }
 
-const SYSCALLS: Hook = Hook { name: "tp_btf:sys_enter+sys_exit", programs: &["sys_enter", "sys_exit"], needs: &[] };
+// The exit first: an exit without its entry is nothing, an entry without its exit would be a call that is missed.
+const SYSCALLS: Hook = Hook { name: "tp_btf:sys_enter+sys_exit", programs: &["sys_exit", "sys_enter"], needs: &[] };
 
 /// Every capability.
 pub const CAPABILITIES: &[Capability] = &[

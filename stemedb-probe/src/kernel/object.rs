@@ -8,7 +8,7 @@ use aya::maps::{Array, MapData, MapError};
 use aya::programs::{BtfTracePoint, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use stemedb_ebpf::offsets::Offsets;
-use stemedb_ebpf::ops::{NO_OP, OPS};
+use stemedb_ebpf::ops::{COMPAT, NO_OP, OPS};
 use stemedb_ebpf::{MAX_SYSCALLS, Resolved, SYNC_CELL, Settings};
 
 use super::btf::{self, BtfError, Resolution};
@@ -46,6 +46,16 @@ pub enum KernelError {
         path: String,
         /// What differed.
         why: String,
+    },
+    /// The agent's process ids are not the kernel's.
+    #[error(
+        "/proc says that this process is {own}, and the kernel that it is {global}: run the agent in the host's pid namespace with the host's /proc (for a container: hostPID, or --pid=host)"
+    )]
+    Pids {
+        /// The id in /proc.
+        own: String,
+        /// The id in the kernel.
+        global: u32,
     },
     /// A map of ours is missing or of another type.
     #[error("the eBPF object has no map {0}; it belongs to another version: run `cargo xtask build`")]
@@ -234,10 +244,9 @@ impl Kernel {
                 why: format!("{what} of /proc/self/exe is {expected}, but the programs read {got}"),
             })
         };
-        if answer.tgid != std::process::id()
-            && std::fs::read_link("/proc/self").is_ok_and(|own| own.to_string_lossy() == answer.tgid.to_string())
-        {
-            return wrong("the process id", std::process::id().to_string(), answer.tgid.to_string());
+        let own = std::fs::read_link("/proc/self").unwrap_or_default().to_string_lossy().into_owned();
+        if own != answer.tgid.to_string() {
+            return Err(KernelError::Pids { own, global: answer.tgid });
         }
         if answer.mode != stat.mode() {
             return wrong("the mode", format!("{:o}", stat.mode()), format!("{:o}", answer.mode));
@@ -323,6 +332,9 @@ fn settings(sizes: Sizes, offsets: &Resolution) -> Settings {
             *slot = u8::try_from(index).unwrap_or(NO_OP);
         }
     }
+    for number in COMPAT_SYSCALLS {
+        op_of_syscall[*number] |= COMPAT;
+    }
     Settings {
         op_of_syscall,
         classes: sizes.classes,
@@ -352,6 +364,14 @@ const SYSCALLS: &[(&str, libc::c_long)] = &[
     ("copy_file_range", libc::SYS_copy_file_range),
     ("fallocate", libc::SYS_fallocate),
 ];
+
+/// The same calls in a 32-bit program (arch/x86/entry/syscalls/syscall_32.tbl, arm's is not decoded): they are not
+/// followed, but counted as lost. From `write` to `pwritev2`.
+const COMPAT_SYSCALLS: &[usize] = if cfg!(target_arch = "x86_64") {
+    &[4, 36, 118, 144, 146, 148, 181, 187, 239, 313, 314, 324, 334, 344, 377, 379]
+} else {
+    &[]
+};
 
 #[cfg(test)]
 mod tests {

@@ -37,9 +37,14 @@ impl Sweeper {
         for (key, pending) in entries {
             let idle = pending.writes == 0 && now_ns.saturating_sub(pending.used_ns) > IDLE_NS;
             let crowded = out.entries > u64::from(MAX_PENDING) / 2;
-            if (idle || crowded) && self.pending.remove(&key).is_ok() {
+            if !(idle || crowded) {
+                continue;
+            }
+            // The list was read some time ago: what has been used since stays.
+            let Ok(now) = self.pending.get(&key, 0) else { continue };
+            if now.used_ns == pending.used_ns && self.pending.remove(&key).is_ok() {
                 out.entries -= 1;
-                out.lost_writes += pending.writes;
+                out.lost_writes += now.writes;
             }
         }
         out

@@ -7,7 +7,7 @@ pub mod rules;
 use std::collections::BTreeMap;
 
 use aya::maps::{HashMap, MapData};
-use stemedb_ebpf::{Event, EventKind, FROM_CGROUP, FROM_PID, FROM_RULE, TargetEntry};
+use stemedb_ebpf::{Event, EventKind, FROM_CGROUP, FROM_PID, FROM_RULE, RULE_CGROUP, TargetEntry};
 
 use crate::config::{Config, Key};
 use crate::kernel::{Kernel, KernelError};
@@ -60,7 +60,8 @@ impl Targets {
 
     /// Looks through /proc for processes that began before the kernel side, or whose event was lost.
     pub fn scan(&mut self) -> Result<(), KernelError> {
-        for (id, path) in rules::cgroups() {
+        let cgroups = if self.rules.has(RULE_CGROUP) { rules::cgroups() } else { Vec::new() };
+        for (id, path) in cgroups {
             if let Some(target) = self.rules.by_cgroup(&path) {
                 self.cgroups.insert(id, TargetEntry { target, from: FROM_CGROUP }, 0)?;
             }
@@ -68,6 +69,8 @@ impl Targets {
         // A process may fork while the list is read, before its own entry makes the kernel side follow its children: so the
         // list is read again until nothing is new.
         while self.scan_processes()? {}
+        // A pid names the process that has it now, not one that gets it later.
+        self.pids.clear();
         let gone: Vec<u32> = self.processes.keys().copied().filter(|pid| !procs::exists(*pid)).collect();
         for pid in gone {
             self.remove(pid);
@@ -125,7 +128,7 @@ impl Targets {
         Ok(false)
     }
 
-    /// Takes in what the kernel side says. True when the process is new to the table.
+    /// Takes in what the kernel side says. True when the process is new to the table, or sees other mounts than before.
     pub fn event(&mut self, event: &Event) -> bool {
         if event.kind == EventKind::Left as u32 {
             self.processes.remove(&event.tgid);
@@ -141,11 +144,15 @@ impl Targets {
             comm: facts.map(|facts| String::from_utf8_lossy(&facts.comm).into_owned()),
             mount_namespace: procs::mount_namespace(pid),
         };
-        let new = self.processes.insert(pid, process).is_none();
+        let namespace = process.mount_namespace;
+        let before = self.processes.insert(pid, process);
+        // A container's first process has its own mount namespace only by the time at which it becomes the database.
+        let moved = before.as_ref().is_some_and(|before| before.mount_namespace != namespace);
+        let new = before.is_none();
         if new && let Some(seen) = self.seen.get_mut(target as usize) {
             *seen += 1;
         }
-        new
+        new || moved
     }
 
     fn remove(&mut self, pid: u32) {

@@ -41,13 +41,18 @@ fn cgroup(pid: u32) -> Option<Vec<u8>> {
     text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::")).map(<[u8]>::to_vec)
 }
 
-/// Whether a process has not ended; a zombie has.
+/// Whether a process has not ended. A zombie has, unless only its first thread ended and others go on.
 #[must_use]
 pub fn exists(pid: u32) -> bool {
     // The name may hold anything, a `)` too: the state follows the last one (proc_pid_stat(5)).
     let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
-    let after = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
-    !matches!(after, None | Some(b'Z' | b'X'))
+    let Some(after) = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2..)) else {
+        return false;
+    };
+    let fields: Vec<&[u8]> = after.split(|byte| *byte == b' ').collect();
+    let ended = matches!(fields.first(), None | Some(&(b"Z" | b"X")));
+    // `state` is the third field of the file, `num_threads` the twentieth.
+    !ended || fields.get(17).is_some_and(|threads| !matches!(*threads, b"0" | b"1"))
 }
 
 /// The number of a process's mount namespace.

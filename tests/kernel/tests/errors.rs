@@ -154,3 +154,39 @@ fn a_failed_sync_covers_nothing() -> Result<()> {
     assert_eq!(series.group_writes.sum, covered);
     Ok(())
 }
+
+/// A system call as a 32-bit program makes it; the kernel takes the number and the arguments as that.
+#[cfg(target_arch = "x86_64")]
+fn call_as_32_bit(number: u32, first: u32) -> i32 {
+    let answer: i32;
+    // SAFETY: `int 0x80` changes no register but eax; rbx, which the compiler keeps for itself, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {first:r}", "int 0x80", "xchg rbx, {first:r}",
+            first = inout(reg) u64::from(first) => _,
+            inlateout("eax") number => answer,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    answer
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_of_32_bit_programs_are_lost_and_said_to_be() -> Result<()> {
+    const FSYNC: u32 = 118;
+    const GETPID: u32 = 20;
+    let mount = Mount::new("tmpfs")?;
+    let (agent, wal) = watch(&mount)?;
+    let file = File::create(wal.join("log"))?;
+    let descriptor = u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&file))?;
+    for _ in 0..5 {
+        assert_eq!(call_as_32_bit(FSYNC, descriptor), 0);
+        // Its number is that of `writev` for a 64-bit program.
+        assert_eq!(call_as_32_bit(GETPID, 0), std::process::id().cast_signed());
+    }
+    let status = agent.status()?;
+    assert_eq!(status.losses(), [("compat_syscall", 5)]);
+    assert_eq!(status.calls("wal", "fsync") + status.calls("wal", "writev"), 0);
+    Ok(())
+}
