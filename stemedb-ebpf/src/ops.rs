@@ -83,6 +83,8 @@ pub const SYNC_OPS: usize = count(Family::Sync);
 pub const WRITE_OPS: usize = OPS.len() - SYNC_OPS;
 /// In [`crate::Settings::op_of_syscall`], without [`COMPAT`]: not a system call that is counted.
 pub const NO_OP: u8 = 0x7f;
+/// In [`crate::Settings::op_of_syscall`]: it submits reads and writes that are not seen (io_uring, libaio).
+pub const ASYNC_OP: u8 = 0x7e;
 /// In [`crate::Settings::op_of_syscall`]: for a 32-bit program this number is a call that would be counted.
 pub const COMPAT: u8 = 0x80;
 

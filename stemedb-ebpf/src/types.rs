@@ -368,6 +368,7 @@ lost! {
     InotifyOverflow = 14, "inotify_overflow", "times at which the kernel dropped directory events, so that rotations may be missing";
     Recursion = 15, "recursion", "events that the kernel left out because the same program was running on that processor";
     NameLength = 16, "name_length", "calls on files whose name is too long for the rules for names";
+    AsyncSubmit = 17, "async_submit", "calls of io_uring_enter and io_submit, by which a process may write and sync unseen";
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod view;
 pub use tasks::serve;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use aya::maps::HashMap as BpfMap;
@@ -16,7 +16,7 @@ use stemedb_ebpf::{Inflight, InflightKey, Lost, MAX_INFLIGHT, RULE_CGROUP, RULE_
 
 use crate::config::{Config, FilePattern, WAL};
 use crate::files::directories::{Directories, Origin, Spec};
-use crate::files::open::Root;
+use crate::files::open::{self, Located, Root};
 use crate::files::usage::Usage;
 use crate::files::{self, discover};
 use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes};
@@ -31,6 +31,9 @@ const TICK: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(10);
 /// How often /proc is looked through although the kernel side tells of every process.
 const RESCAN: Duration = Duration::from_mins(1);
+
+/// Processes of a target whose open files are looked at in one go.
+const DISCOVER: usize = 32;
 
 /// Capabilities that must be there before /proc is looked through, so that no process slips between.
 const LIFE: &[&str] = &["process", "rename", "exe", "cgroup"];
@@ -149,7 +152,7 @@ impl Agent {
             }
             let pids =
                 self.targets.processes().iter().filter(|(_, process)| process.target == index).map(|(pid, _)| *pid);
-            if let Some(choice) = pids.into_iter().find_map(discover::wal_directory) {
+            if let Some(choice) = pids.take(DISCOVER).find_map(discover::wal_directory) {
                 log::info!(
                     "target {}: took {} for its WAL directory: {}",
                     target.name,
@@ -181,6 +184,10 @@ impl Agent {
     }
 
     fn refresh_directories(&mut self) {
+        // What has happened to directories decides what becomes of those that are not at their path any more.
+        if let Err(error) = self.directories.read_events() {
+            log::error!("cannot read directory events: {error}");
+        }
         let roots = self.roots();
         if let Err(error) = self.directories.refresh(&self.kernel, &roots) {
             log::error!("cannot tell the kernel about class directories: {error}");
@@ -194,7 +201,6 @@ impl Agent {
             new |= self.targets.event(&event);
         }
         if new {
-            self.discover();
             self.refresh_directories();
         }
     }
@@ -223,13 +229,14 @@ impl Agent {
         self.lost_writes += swept.lost_writes;
     }
 
-    /// The directories to measure, by target and class.
-    fn measurable(&self) -> Vec<((u32, u32), Vec<PathBuf>)> {
-        let mut out: BTreeMap<(u32, u32), Vec<PathBuf>> = BTreeMap::new();
+    /// The directories to measure, by target and class: opened as the target sees them.
+    fn measurable(&self) -> Vec<((u32, u32), Vec<OwnedFd>)> {
+        let mut out: BTreeMap<(u32, u32), Vec<OwnedFd>> = BTreeMap::new();
         for spec in self.directories.specs() {
             for state in self.directories.states(spec).filter(|state| state.found) {
-                let path = state.root.path().join(spec.path.strip_prefix("/").unwrap_or(&spec.path));
-                out.entry((spec.target, spec.class)).or_default().push(path);
+                if let Ok(Located { directory: Some(directory), .. }) = open::locate(state.root, &spec.path) {
+                    out.entry((spec.target, spec.class)).or_default().push(directory);
+                }
             }
         }
         out.into_iter().collect()

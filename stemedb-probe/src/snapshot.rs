@@ -1,4 +1,4 @@
-//! Everything that the agent knows at one instant: what the maps hold, read once, and what it knows by itself.
+//! Everything that the agent knows now: what the maps hold, each read once, and what it knows by itself.
 
 use crate::files::usage::Usage;
 use crate::kernel::Verdict;

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_find_vma, bpf_get_current_task_btf};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use stemedb_ebpf::ops::{COMPAT, NO_OP, Op};
+use stemedb_ebpf::ops::{ASYNC_OP, COMPAT, NO_OP, Op};
 use stemedb_ebpf::{Lost, UNRESOLVED};
 
 use crate::kernel::call;
@@ -31,6 +31,8 @@ pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
         if meaning & COMPAT != 0 {
             lost(Lost::CompatSyscall);
         }
+    } else if op == ASYNC_OP {
+        lost(Lost::AsyncSubmit);
     } else if op != NO_OP {
         enter(thread as u32, op, target, regs);
     }
@@ -41,7 +43,7 @@ pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const u8 = ctx.arg(0);
     let op = op_of_syscall(number(regs)) & !COMPAT;
-    if op == NO_OP {
+    if op == NO_OP || op == ASYNC_OP {
         return 0;
     }
     call::end(bpf_get_current_pid_tgid() as u32, op, ctx.arg::<i64>(1));

@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 
 use super::{Agent, MEASURE, TICK};
-use crate::files::usage;
+use crate::files::{open, usage};
 use crate::http;
 use crate::probes::events;
 
@@ -73,8 +73,11 @@ async fn measure(agent: Rc<RefCell<Agent>>) {
         ticks.tick().await;
         let work = agent.borrow().measurable();
         let done = tokio::task::spawn_blocking(move || {
-            let seen = work.into_iter().filter(|(_, paths)| usage::exists(paths));
-            seen.map(|(cell, paths)| (cell, usage::measure(&paths))).collect::<HashMap<_, _>>()
+            let one = |(cell, directories): (_, Vec<OwnedFd>)| {
+                let paths: Vec<_> = directories.iter().map(open::self_fd).collect();
+                (cell, usage::measure(&paths))
+            };
+            work.into_iter().map(one).collect::<HashMap<_, _>>()
         });
         if let Ok(usage) = done.await {
             agent.borrow_mut().usage = usage;

@@ -5,6 +5,7 @@
 //! changes, and of new files: a rotation is a file that appears in a class directory.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -58,8 +59,10 @@ pub struct State {
 /// A directory that a watch pins.
 struct Pin {
     inode: u64,
-    /// It was renamed; its old path leads elsewhere.
-    moved: bool,
+    /// Where it was: its parent's inode, and its name there.
+    home: Option<(u64, OsString)>,
+    /// It was removed there. Files that were in it may still be open, and are still of its class.
+    removed: bool,
 }
 
 /// Everything about class directories.
@@ -82,7 +85,6 @@ const MASK: WatchMask = WatchMask::CREATE
     .union(WatchMask::DELETE)
     .union(WatchMask::MOVED_FROM)
     .union(WatchMask::MOVED_TO)
-    .union(WatchMask::MOVE_SELF)
     .union(WatchMask::DELETE_SELF);
 
 impl Directories {
@@ -202,6 +204,13 @@ impl Directories {
         };
         let directory = directory.as_ref().and_then(&mut pin);
         let anchor = anchor.and_then(|(file, names)| Some((pin(&file)?, names)));
+        if let (Some(directory), Some((parent, names))) = (&directory, &anchor) {
+            let home = names.first().map(|name| (parent.inode, name.clone()));
+            self.pins
+                .values_mut()
+                .filter(|pin| pin.inode == directory.inode)
+                .for_each(|pin| pin.home.clone_from(&home));
+        }
         let state = State { root, found, problem };
         (Some(Place { target: spec.target, class: spec.class, directory, anchor }), state)
     }
@@ -224,8 +233,9 @@ impl Directories {
             _ => {}
         }
         if before == Some(false) && state.found {
-            let full = root.path().join(spec.path.strip_prefix("/").unwrap_or(&spec.path));
-            let files = std::fs::read_dir(full).into_iter().flatten().filter_map(Result::ok);
+            let directory = open::locate(root, &spec.path).ok().and_then(|located| located.directory);
+            let files = directory.and_then(|directory| std::fs::read_dir(open::self_fd(&directory)).ok());
+            let files = files.into_iter().flatten().filter_map(Result::ok);
             let count = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file())).count();
             *self.rotations.entry((spec.target, spec.class)).or_default() += count as u64;
         }
@@ -240,7 +250,7 @@ impl Directories {
             )
         })?;
         let resolved = kernel.resolve(file.as_fd())?;
-        self.pins.insert(watch.clone(), Pin { inode: resolved.inode, moved: false });
+        self.pins.entry(watch.clone()).or_insert(Pin { inode: resolved.inode, home: None, removed: false });
         Ok((watch, resolved))
     }
 
@@ -274,9 +284,9 @@ impl Directories {
         Ok(())
     }
 
-    /// Whether a pinned directory is at its path no more without having been moved away.
+    /// Whether a pinned directory was removed, and not moved away or replaced by another at its path.
     fn is_removed(&self, inode: u64) -> bool {
-        self.pins.values().any(|pin| pin.inode == inode && !pin.moved)
+        self.pins.values().any(|pin| pin.inode == inode && pin.removed)
     }
 
     fn unpin(&mut self, kept: &HashSet<WatchDescriptor>) {
@@ -303,13 +313,13 @@ impl Directories {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(look_again),
                 Err(error) => return Err(error),
             };
-            for (watch, mask, cookie) in events {
-                look_again |= self.event(&watch, mask, cookie);
+            for (watch, mask, cookie, name) in events {
+                look_again |= self.event(&watch, mask, cookie, name);
             }
         }
     }
 
-    fn event(&mut self, watch: &WatchDescriptor, mask: EventMask, cookie: u32) -> bool {
+    fn event(&mut self, watch: &WatchDescriptor, mask: EventMask, cookie: u32, name: Option<OsString>) -> bool {
         if mask.contains(EventMask::Q_OVERFLOW) {
             self.overflows += 1;
             return true;
@@ -318,15 +328,17 @@ impl Directories {
             self.forget(watch);
             return true;
         }
-        let Some(pin) = self.pins.get_mut(watch) else { return false };
-        if mask.contains(EventMask::MOVE_SELF) {
-            pin.moved = true;
-            return true;
-        }
+        let Some(inode) = self.pins.get(watch).map(|pin| pin.inode) else { return false };
         if mask.contains(EventMask::ISDIR) {
+            if let (true, Some(name)) = (mask.contains(EventMask::DELETE), name) {
+                let home = (inode, name);
+                self.pins
+                    .values_mut()
+                    .filter(|pin| pin.home.as_ref() == Some(&home))
+                    .for_each(|pin| pin.removed = true);
+            }
             return true;
         }
-        let inode = pin.inode;
         if mask.contains(EventMask::MOVED_FROM) {
             self.moved_from = Some((cookie, inode));
         } else if mask.contains(EventMask::CREATE)
@@ -356,6 +368,6 @@ impl Directories {
     }
 }
 
-fn owned(events: Events<'_>) -> Vec<(WatchDescriptor, EventMask, u32)> {
-    events.map(|event| (event.wd, event.mask, event.cookie)).collect()
+fn owned(events: Events<'_>) -> Vec<(WatchDescriptor, EventMask, u32, Option<OsString>)> {
+    events.map(|event| (event.wd, event.mask, event.cookie, event.name.map(OsStr::to_owned))).collect()
 }

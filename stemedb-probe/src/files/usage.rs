@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,12 +30,6 @@ pub fn measure(directories: &[PathBuf]) -> Usage {
         }
     }
     usage
-}
-
-/// Whether any of the directories can be read at all.
-#[must_use]
-pub fn exists(directories: &[PathBuf]) -> bool {
-    directories.iter().any(|directory| Path::new(directory).is_dir())
 }
 
 #[cfg(test)]

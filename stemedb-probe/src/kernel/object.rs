@@ -8,7 +8,7 @@ use aya::maps::{Array, MapData, MapError};
 use aya::programs::{BtfTracePoint, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use stemedb_ebpf::offsets::Offsets;
-use stemedb_ebpf::ops::{COMPAT, NO_OP, OPS};
+use stemedb_ebpf::ops::{ASYNC_OP, COMPAT, NO_OP, OPS};
 use stemedb_ebpf::{MAX_SYSCALLS, Resolved, SYNC_CELL, Settings};
 
 use super::btf::{self, BtfError, Resolution};
@@ -330,6 +330,11 @@ fn settings(sizes: Sizes, offsets: &Resolution) -> Settings {
             && let Some(slot) = op_of_syscall.get_mut(number)
         {
             *slot = u8::try_from(index).unwrap_or(NO_OP);
+        }
+    }
+    for number in [libc::SYS_io_uring_enter, libc::SYS_io_submit] {
+        if let Some(slot) = usize::try_from(number).ok().and_then(|number| op_of_syscall.get_mut(number)) {
+            *slot = ASYNC_OP;
         }
     }
     for number in COMPAT_SYSCALLS {

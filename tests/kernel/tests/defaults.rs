@@ -92,3 +92,21 @@ fn an_agent_that_is_held_up_loses_events_and_no_calls() -> Result<()> {
     })?;
     Ok(())
 }
+
+#[test]
+fn a_database_that_is_busy_while_the_agent_starts_loses_nothing() -> Result<()> {
+    let mount = Mount::new("tmpfs")?;
+    let wal = mount.dir("wal")?;
+    let args = ["hold", "--dir", &wal.display().to_string(), "--threads", "4"].map(str::to_owned);
+    let mut load = Load::start(&args)?;
+    load.go()?;
+    for _ in 0..5 {
+        let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", &wal)])?;
+        wait_for("calls", Duration::from_secs(10), || {
+            agent.status().ok().filter(|status| status.calls("wal", "fdatasync") > 1000)
+        })?;
+        let status = agent.status()?;
+        assert!(status.losses().is_empty(), "{:?}", status.losses());
+    }
+    load.stop()
+}

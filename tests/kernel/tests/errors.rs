@@ -190,3 +190,18 @@ fn calls_of_32_bit_programs_are_lost_and_said_to_be() -> Result<()> {
     assert_eq!(status.calls("wal", "fsync") + status.calls("wal", "writev"), 0);
     Ok(())
 }
+
+#[test]
+fn what_is_submitted_unseen_is_said_to_be() -> Result<()> {
+    let mount = Mount::new("tmpfs")?;
+    let (agent, _wal) = watch(&mount)?;
+    for _ in 0..3 {
+        // SAFETY: without a ring and without a context the kernel refuses both.
+        unsafe {
+            libc::syscall(libc::SYS_io_uring_enter, -1, 1, 0, 0, 0, 0);
+            libc::syscall(libc::SYS_io_submit, 0, 0, 0);
+        }
+    }
+    assert_eq!(agent.status()?.losses(), [("async_submit", 6)]);
+    Ok(())
+}

@@ -268,3 +268,20 @@ fn deeper_than_the_kernel_side_looks_is_counted_as_such() -> Result<()> {
     assert_eq!(status.losses(), [("class_depth", 1)]);
     Ok(())
 }
+
+#[test]
+fn a_directory_that_was_moved_away_gives_its_class_to_its_successor() -> Result<()> {
+    let mut scene = Scene::new("ext4")?;
+    let old = scene.mount.path().join("old");
+    fs::rename(&scene.wal, &old)?;
+    fs::create_dir(&scene.wal)?;
+    scene.make("wal", &scene.wal.join("log"))?;
+    // Until the agent has heard of it the old directory is still known by its inode.
+    wait_for("the old directory to be an ordinary one", Duration::from_secs(20), || {
+        let before = scene.agent.status().ok()?.calls("wal", "write");
+        let file = File::create(old.join("archive")).ok()?;
+        Tally::new().on("other").write(&file, b"x").ok()?;
+        (scene.agent.status().ok()?.calls("wal", "write") == before).then_some(())
+    })?;
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
@@ -51,6 +51,25 @@ fn a_mount_namespace_that_was_there_before_the_agent() -> Result<()> {
     let mut load = in_namespaces(&["--mount"], &prepare, &wal)?;
     let agent = Agent::watch(RULE, &[("wal", &wal)])?;
     compare_when_seen(&agent, &mut load)
+}
+
+#[test]
+fn a_directory_in_two_mount_namespaces_is_measured_once() -> Result<()> {
+    let mount = Mount::new("ext4")?;
+    let wal = mount.dir("wal")?;
+    for name in ["1", "2", "3"] {
+        std::fs::write(wal.join(name), "a segment")?;
+    }
+    let agent = Agent::watch(RULE, &[("wal", &wal)])?;
+    let _load = in_namespaces(&["--mount"], "true", &wal)?;
+    let files = || agent.status().ok().and_then(|status| status.classes[0].files.map(|files| (files, status)));
+    wait_for("the load's own files to be measured", Duration::from_secs(30), || {
+        files().filter(|(files, _)| *files > 3)
+    })?;
+    let (files, status) = files().context("not measured")?;
+    assert_eq!(files, std::fs::read_dir(&wal)?.count() as u64);
+    assert!(status.classes[0].rotations < 3, "what was there before is no rotation");
+    Ok(())
 }
 
 #[test]
