@@ -164,3 +164,15 @@ fn a_flag_that_is_no_text() -> Result<()> {
     let flag = OsStr::from_bytes(b"t:wal=/\xff");
     Outcome::of_probe(&[OsStr::new("run"), OsStr::new("--class"), flag])?.complains(BAD_USAGE, &["UTF-8"])
 }
+
+#[test]
+fn a_pid_namespace_of_its_own() -> Result<()> {
+    // Process ids there mean other processes to the kernel.
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]).arg(binary("stemedb-probe")?).args([
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    Outcome::of(&mut command)?.complains(FAILED, &["pid namespace", "hostPID"])
+}
