@@ -141,12 +141,15 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let Some(id) = cgroup_id(ctx.arg(0)) else { return 0 };
     // SAFETY: a typed argument of the tracepoint.
     let tgid: u32 = unsafe { read::typed(ctx.arg(2), offset!(task_tgid)) };
-    let before = watched(tgid);
+    if let Some(known) = watched(tgid) {
+        if known.from != FROM_CGROUP {
+            return 0;
+        }
+        unwatch(tgid, known.target);
+    }
     // SAFETY: the entry is copied at once.
-    match unsafe { CGROUPS.get(id) }.copied() {
-        Some(entry) if before.is_none_or(|known| known.from == FROM_CGROUP) => watch(tgid, entry, EventKind::Matched),
-        None if before.is_some_and(|entry| entry.from == FROM_CGROUP) => unwatch(tgid, before.map_or(0, |e| e.target)),
-        _ => {}
+    if let Some(entry) = unsafe { CGROUPS.get(id) }.copied() {
+        watch(tgid, entry, EventKind::Matched);
     }
     0
 }
