@@ -7,6 +7,7 @@ use anyhow::Result;
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::outcome::Outcome;
 use stemedb_kernel_tests::{compare, wait_for};
 use stemedb_workload::{Op, Tally};
 
@@ -109,4 +110,15 @@ fn a_database_that_is_busy_while_the_agent_starts_loses_nothing() -> Result<()> 
         assert!(status.losses().is_empty(), "{:?}", status.losses());
     }
     load.stop()
+}
+
+#[test]
+fn every_capability_is_on_where_the_tests_run() -> Result<()> {
+    let report: serde_json::Value = serde_json::from_str(&Outcome::of_probe(&["doctor", "--json"])?.stdout)?;
+    let capabilities = report["capabilities"].as_array().cloned().unwrap_or_default();
+    assert!(capabilities.len() >= 7, "{report:#}");
+    for capability in capabilities {
+        assert!(capability["hook"].is_string(), "{capability:#}");
+    }
+    Ok(())
 }
