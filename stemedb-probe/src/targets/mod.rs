@@ -171,10 +171,4 @@ impl Targets {
     pub fn seen(&self) -> &[u64] {
         &self.seen
     }
-
-    /// Entries in the kernel's map of processes.
-    #[must_use]
-    pub fn map_entries(&self) -> u64 {
-        self.watched.keys().count() as u64
-    }
 }
