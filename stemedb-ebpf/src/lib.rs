@@ -37,6 +37,7 @@ pod!(
     FileKey,
     Inflight,
     InflightKey,
+    MappedStats,
     Pending,
     ProcessRule,
     Resolved,

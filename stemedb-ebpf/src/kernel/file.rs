@@ -1,9 +1,8 @@
 //! From a file descriptor to an open file.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
-
 use super::maps::offset;
 use super::read::{self, Addr};
+use super::task;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
@@ -31,6 +30,16 @@ impl File {
         let mode = u32::from(read::at::<u16>(inode, offset!(inode_mode))?);
         let dentry = read::at(file, offset!(file_dentry))?;
         Some(Self { at: file, inode, dentry, mode })
+    }
+
+    /// A regular file by its inode, when no open file is at hand; `None` for anything else. Where it has several names,
+    /// one of them; where it has none, the dentry is 0.
+    #[inline(always)]
+    pub fn of_inode(inode: Addr) -> Option<Self> {
+        let mode = u32::from(read::at::<u16>(inode, offset!(inode_mode))?);
+        let alias: Addr = read::at(inode, offset!(inode_dentries))?;
+        let dentry = if alias == 0 { 0 } else { alias - offset!(dentry_alias) as u64 };
+        (mode & S_IFMT == S_IFREG).then_some(Self { at: 0, inode, dentry, mode })
     }
 
     /// Whether it is on a file system or a block device, and not a socket, a pipe or a terminal.
@@ -67,8 +76,7 @@ pub enum Descriptor {
 pub fn descriptor(fd: u32) -> Descriptor {
     // SAFETY: the current task is a typed pointer, and so is what is loaded from it.
     let (max, table) = unsafe {
-        let task: *const u8 = bpf_get_current_task_btf().cast();
-        let files: *const u8 = read::typed(task, offset!(task_files));
+        let files: *const u8 = read::typed(task::current(), offset!(task_files));
         if files.is_null() {
             return Descriptor::Closed;
         }
@@ -81,7 +89,13 @@ pub fn descriptor(fd: u32) -> Descriptor {
     if fd >= max {
         return Descriptor::Closed;
     }
-    match read::at::<Addr>(table, fd as usize * 8) {
+    behind(read::at::<Addr>(table, fd as usize * 8))
+}
+
+/// The file whose address a table holds.
+#[inline(always)]
+pub fn behind(address: Option<Addr>) -> Descriptor {
+    match address {
         Some(0) => Descriptor::Closed,
         Some(file) => File::at(file).map_or(Descriptor::Unreadable, Descriptor::Open),
         None => Descriptor::Unreadable,

@@ -242,6 +242,13 @@ pub struct Class {
 }
 
 impl Status {
+    /// Whether a capability is there.
+    pub fn is_on(&self, capability: &str) -> bool {
+        self.capabilities
+            .iter()
+            .any(|one| one["capability"] == capability && one.get("hook").is_some_and(serde_json::Value::is_string))
+    }
+
     /// Calls of an operation on a class of target `t`.
     pub fn calls(&self, class: &str, op: &str) -> u64 {
         let syncs = self.series.iter().filter(|s| s.target == "t" && s.class == class && s.op == op).map(|s| s.calls);
