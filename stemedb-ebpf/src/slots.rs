@@ -81,10 +81,28 @@ pub fn latency_slot(ns: u64) -> usize {
     let mut slot = 0_usize;
     let mut step = 128_usize;
     while step > 0 {
-        slot += step * exceeds(ns, BOUNDS_NS[(slot + step - 1) & 0xff]) as usize;
+        slot += step * exceeds(ns, BOUNDS_NS[low_byte(slot + step - 1)]) as usize;
         step >>= 1;
     }
-    slot & 0xff
+    low_byte(slot)
+}
+
+/// `index & 0xff`. The compiler knows that this changes nothing and would leave it out; the verifier of Linux 6.1 does not.
+#[inline(always)]
+fn low_byte(index: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut index = index;
+        // SAFETY: an operation on one register.
+        unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) }
+        // The compiler does not see what the instruction does, and checks a bound that it cannot know.
+        unsafe { core::hint::assert_unchecked(index < 256) }
+        index
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        index & 0xff
+    }
 }
 
 /// Number of slots for counts and bytes: zero, then one for each power of two up to 2^40, then above.

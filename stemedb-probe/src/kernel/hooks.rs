@@ -272,14 +272,14 @@ pub const CAPABILITIES: &[Capability] = &[
         gives: "fsync, fdatasync, sync_file_range, msync, syncfs, sync",
         without: "no sync latency",
         required: true,
-        hooks: &[by_function!("fsync+...", Family::Sync), BY_TRACEPOINT],
+        hooks: &[by_function!("sync_system_calls", Family::Sync), BY_TRACEPOINT],
     },
     Capability {
         name: "write",
         gives: "write, pwrite64, writev, pwritev, pwritev2, sendfile, splice, copy_file_range, fallocate",
         without: "no write counts",
         required: true,
-        hooks: &[by_function!("write+...", Family::Write), BY_TRACEPOINT],
+        hooks: &[by_function!("write_system_calls", Family::Write), BY_TRACEPOINT],
     },
     Capability {
         name: "msync_file",

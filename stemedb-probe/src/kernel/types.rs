@@ -109,7 +109,11 @@ impl KernelTypes {
         };
         let TypeVariant::FuncProto(prototype) = self.types.from_id(prototype)? else { return None };
         let hidden = usize::from(kind == Kind::Tracepoint);
-        Some(prototype.parameter_list().iter().skip(hidden).map(|parameter| parameter.tid()).collect())
+        let mut out = Vec::new();
+        for parameter in prototype.parameter_list().iter().skip(hidden) {
+            out.push(parameter.tid());
+        }
+        Some(out)
     }
 
     fn is(&self, id: u32, argument: Arg) -> bool {
