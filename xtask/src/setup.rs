@@ -33,6 +33,7 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("mount", "mount"),
     ("ip", "iproute2"),
+    ("fio", "fio"),
 ];
 
 /// Parts of the toolchain that check the source: the name of the command, and rustup's of the component.
