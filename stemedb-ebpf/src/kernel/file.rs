@@ -1,6 +1,9 @@
 //! From a file descriptor to an open file.
 
-use super::maps::offset;
+use stemedb_ebpf::Lost;
+use stemedb_ebpf::ops::SYNC_OPS;
+
+use super::maps::{lost, offset};
 use super::read::{self, Addr};
 use super::task;
 
@@ -90,6 +93,21 @@ pub fn descriptor(fd: u32) -> Descriptor {
         return Descriptor::Closed;
     }
     behind(read::at::<Addr>(table, fd as usize * 8))
+}
+
+/// The file of an operation as it is counted. The outer `None`: it is a write to a socket or a pipe, and none of ours; a sync
+/// of one is a mistake worth counting, without a file.
+#[inline(always)]
+pub fn of_interest(found: Descriptor, op: u8) -> Option<Option<File>> {
+    match found {
+        Descriptor::Open(file) if file.is_storage() => Some(Some(file)),
+        Descriptor::Open(_) => ((op as usize) < SYNC_OPS).then_some(None),
+        Descriptor::Closed => Some(None),
+        Descriptor::Unreadable => {
+            lost(Lost::KernelRead);
+            Some(None)
+        }
+    }
 }
 
 /// The file whose address a table holds.

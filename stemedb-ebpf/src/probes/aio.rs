@@ -8,7 +8,7 @@ use stemedb_ebpf::ops::Op;
 use stemedb_ebpf::{InflightKey, Lost};
 
 use crate::kernel::call::{self, Begin, rwf};
-use crate::kernel::file::{self, Descriptor};
+use crate::kernel::file;
 use crate::kernel::maps::{AIO_SYNCS, INFLIGHT, lost, offset};
 use crate::kernel::read::{self, Addr};
 use crate::kernel::task;
@@ -92,14 +92,6 @@ pub fn aio_fsync_done(ctx: FExitContext) -> i32 {
 #[inline(always)]
 fn begin(req: Addr, op: Op, file: Addr, flags: u32) {
     let Some(thread) = task::watched() else { return };
-    let file = match file::behind(Some(file)) {
-        Descriptor::Open(file) if !file.is_storage() => return,
-        Descriptor::Open(file) => Some(file),
-        Descriptor::Closed => None,
-        Descriptor::Unreadable => {
-            lost(Lost::KernelRead);
-            None
-        }
-    };
+    let Some(file) = file::of_interest(file::behind(Some(file)), op as u8) else { return };
     call::begin(InflightKey::request(req), Begin { op: op as u8, target: thread.target, flags }, file.as_ref());
 }

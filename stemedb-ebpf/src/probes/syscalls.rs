@@ -4,11 +4,11 @@
 use aya_ebpf::helpers::generated::bpf_find_vma;
 use aya_ebpf::macros::{btf_tracepoint, fentry, fexit};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext};
-use stemedb_ebpf::ops::{AIO_SUBMIT, COMPAT, NO_OP, OPS, Op, SYNC_OPS, URING_SUBMIT};
+use stemedb_ebpf::ops::{AIO_SUBMIT, COMPAT, NO_OP, OPS, Op, URING_SUBMIT};
 use stemedb_ebpf::{InflightKey, Lost, UNRESOLVED};
 
 use crate::kernel::call::{self, Begin, rwf};
-use crate::kernel::file::{self, Descriptor, File};
+use crate::kernel::file::{self, File};
 use crate::kernel::maps::{lost, offset, op_of_syscall, setting};
 use crate::kernel::read::{self, Addr};
 use crate::kernel::task::{self, Watched};
@@ -102,24 +102,8 @@ fn begin(thread: Watched, op: u8, regs: *const u8) {
     }
     let fd = if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { 2 } else { 0 };
     // SAFETY: as in `exit`.
-    let file = match file::descriptor(unsafe { task::syscall_argument(regs, fd) } as u32) {
-        Descriptor::Open(file) => Some(file),
-        Descriptor::Closed => None,
-        Descriptor::Unreadable => {
-            lost(Lost::KernelRead);
-            None
-        }
-    };
-    if let Some(file) = &file
-        && !file.is_storage()
-    {
-        // A write to a socket or a pipe is none of ours; a sync of one is a mistake worth counting.
-        if op as usize >= SYNC_OPS {
-            return;
-        }
-        call::begin(key, what, None);
-        return;
-    }
+    let found = file::descriptor(unsafe { task::syscall_argument(regs, fd) } as u32);
+    let Some(file) = file::of_interest(found, op) else { return };
     if op == Op::Pwritev2 as u8 {
         // SAFETY: as in `exit`.
         what.flags = rwf(unsafe { task::syscall_argument(regs, 5) } as u32);

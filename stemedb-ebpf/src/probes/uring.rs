@@ -34,19 +34,7 @@ pub fn uring_submit(ctx: BtfTracePointContext) -> i32 {
     if op == NO_OP {
         return 0;
     }
-    let file = match file_of(req, flags) {
-        Descriptor::Open(file) => Some(file),
-        Descriptor::Closed => None,
-        Descriptor::Unreadable => {
-            lost(Lost::KernelRead);
-            None
-        }
-    };
-    if let Some(file) = &file
-        && !file.is_storage()
-    {
-        return 0;
-    }
+    let Some(file) = file::of_interest(file_of(req, flags), op) else { return 0 };
     if flags & CQE_SKIP != 0 {
         lost(Lost::UringSkip);
         return 0;
