@@ -104,6 +104,7 @@ fields! {
     req_fd: "io_kiocb" ["cqe.fd"], Uring;
     req_ctx: "io_kiocb" ["ctx"], Uring;
     sync_flags: "io_sync" ["flags"], Uring;
+    sqe_fsync_flags: "io_uring_sqe" ["fsync_flags"], Uring;
     rw_flags: "io_rw" ["flags"], Uring;
     cqe_res: "io_uring_cqe" ["res"], Uring;
     // Registered files became resource nodes in 6.13.

@@ -25,33 +25,51 @@ const FILE_MASK: u64 = !3;
 /// process that made the ring.
 #[btf_tracepoint(function = "uring_submit")]
 pub fn uring_submit(ctx: BtfTracePointContext) -> i32 {
-    let Some(thread) = task::watched() else { return 0 };
-    let req: *const u8 = ctx.arg(0);
+    begin(ctx.arg(0), None);
+    0
+}
+
+/// `io_uring_req_failed(sqe, req, error)`: the kernel refuses it as it reads it; its completion follows.
+#[btf_tracepoint(function = "io_uring_req_failed")]
+pub fn io_uring_req_failed(ctx: BtfTracePointContext) -> i32 {
+    begin(ctx.arg(1), Some(ctx.arg(0)));
+    0
+}
+
+/// Begins a request. One that was refused may not hold yet what its submission entry asks for.
+#[inline(always)]
+fn begin(req: *const u8, refused: Option<*const u8>) {
+    let Some(thread) = task::watched() else { return };
     // SAFETY: a typed argument of the tracepoint.
     let (opcode, flags) =
         unsafe { (read::typed::<u8>(req, offset!(req_opcode)), read::typed::<u32>(req, offset!(req_flags))) };
     let mut op = op_of_uring(opcode);
     if op == NO_OP {
-        return 0;
+        return;
     }
-    let Some(file) = file::of_interest(file_of(req, flags), op) else { return 0 };
+    let Some(file) = file::of_interest(file_of(req, flags), op) else { return };
     if flags & CQE_SKIP != 0 {
         lost(Lost::UringSkip);
-        return 0;
+        return;
     }
     let mut what = Begin { op, target: thread.target, flags: 0 };
     if op == Op::UringFsync as u8 {
         // SAFETY: as above; the operation's own structure is the first member.
-        if unsafe { read::typed::<u32>(req, offset!(sync_flags)) } & DATASYNC != 0 {
+        let flags = unsafe {
+            match refused {
+                None => read::typed::<u32>(req, offset!(sync_flags)),
+                Some(entry) => read::typed::<u32>(entry, offset!(sqe_fsync_flags)),
+            }
+        };
+        if flags & DATASYNC != 0 {
             op = Op::UringFdatasync as u8;
         }
         what.op = op;
-    } else if has_rwf(op) {
+    } else if refused.is_none() && has_rwf(op) {
         // SAFETY: as above.
         what.flags = rwf(unsafe { read::typed::<u32>(req, offset!(rw_flags)) });
     }
     call::begin(InflightKey::request(req as u64), what, file.as_ref());
-    0
 }
 
 /// `io_uring_complete(ctx, req, cqe)`; until 6.13 `(ctx, req, user_data, res, ...)`.

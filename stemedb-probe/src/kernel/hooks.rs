@@ -232,6 +232,7 @@ pub const CAPABILITIES: &[Capability] = &[
                     program: "uring_complete",
                     place: Place::Tracepoint(&[URING_COMPLETE_CQE, URING_COMPLETE_ARGUMENT]),
                 },
+                tracepoint!("io_uring_req_failed" [Arg::To("io_uring_sqe"), Arg::To("io_kiocb"), Arg::Integer]),
                 Attach {
                     program: "uring_submit",
                     place: Place::Tracepoint(&[

@@ -166,7 +166,8 @@ fn quantiles_between(dir: &Path, flags: &[&str]) -> Result<()> {
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", dir)])?;
     load.go()?;
     let report = load.json()?;
-    let within: Option<Vec<u64>> = report["within_ns"].as_array().map(|all| all.iter().filter_map(Value::as_u64).collect());
+    let within: Option<Vec<u64>> =
+        report["within_ns"].as_array().map(|all| all.iter().filter_map(Value::as_u64).collect());
     let tally: Tally = serde_json::from_value(report)?;
     let status = agent.status()?;
     compare::equal(&status, &tally)?;
@@ -203,7 +204,8 @@ fn quantiles_on_a_quiet_disk() -> Result<()> {
 fn quantiles_on_a_loaded_disk() -> Result<()> {
     let mount = Mount::new("ext4")?;
     let noise = mount.dir("noise")?;
-    let args = ["hold", "--dir", &noise.display().to_string(), "--size", "65536", "--seconds", "300"].map(str::to_owned);
+    let args =
+        ["hold", "--dir", &noise.display().to_string(), "--size", "65536", "--seconds", "300"].map(str::to_owned);
     let mut neighbour = Load::start(&args)?;
     neighbour.go()?;
     quantiles_between(&mount.dir("wal")?, &["--threads", "2"])
@@ -215,13 +217,15 @@ fn by_fio(op: &str, sync: &str, flags: &[&str]) -> Result<()> {
     let wal = mount.dir("wal")?;
     let agent = Agent::watch("comm=fio", &[("wal", &wal)])?;
     let counts = fio::run(&wal, &[&["--ioengine=io_uring"], flags].concat())?;
-    assert!(fs::read_dir(&wal)?.count() == 1 && counts.writes > 300 && counts.syncs > 10, "{counts:?}");
+    assert!(fs::read_dir(&wal)?.count() == 1 && counts.writes > 300, "{counts:?}");
+    assert_eq!(counts.syncs > 10, !sync.is_empty(), "{counts:?}");
     let status = agent.status()?;
     let mut seen: Vec<(&str, u64, u64)> = Vec::new();
     seen.extend(status.series.iter().filter(|s| s.class == "wal" && s.calls > 0).map(|s| (s.op.as_str(), s.calls, 0)));
     let writes = status.writes.iter().filter(|series| series.class == "wal").flat_map(|series| &series.ops);
     seen.extend(writes.map(|write| (write.op.as_str(), write.calls, write.bytes)));
-    assert_eq!(seen, [(sync, counts.syncs, 0), (op, counts.writes, counts.bytes)], "{flags:?}");
+    let expected = [(sync, counts.syncs, 0), (op, counts.writes, counts.bytes)];
+    assert_eq!(seen, expected[usize::from(sync.is_empty())..], "{flags:?}");
     assert!(status.errors.iter().all(|error| error.class != "wal"), "{:?}", status.errors);
     assert!(status.losses().is_empty(), "{:?}", status.losses());
     Ok(())
@@ -238,6 +242,12 @@ fn fio_with_fsync() -> Result<()> {
 fn fio_with_fdatasync_registered_files_and_memory() -> Result<()> {
     by_fio("io_uring_write", "io_uring_fdatasync", &["--iodepth=4", "--fdatasync=8"])?;
     by_fio("io_uring_write", "io_uring_fdatasync", &["--iodepth=4", "--fdatasync=8", "--registerfiles"])?;
-    let all = ["--iodepth=8", "--fdatasync=8", "--fixedbufs", "--registerfiles", "--sqthread_poll"];
-    by_fio("io_uring_write_fixed", "io_uring_fdatasync", &all)
+    by_fio(
+        "io_uring_write",
+        "io_uring_fdatasync",
+        &["--iodepth=8", "--fdatasync=8", "--registerfiles", "--sqthread_poll"],
+    )?;
+    // fio 3.33 leaves the number of a buffer in the entry of a sync that follows, which the kernel refuses: no syncs here.
+    by_fio("io_uring_write_fixed", "", &["--iodepth=8", "--fixedbufs", "--registerfiles"])?;
+    by_fio("io_uring_write_fixed", "", &["--iodepth=8", "--fixedbufs", "--registerfiles", "--sqthread_poll"])
 }

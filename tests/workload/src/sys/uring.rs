@@ -209,8 +209,7 @@ impl<T> Ring<T> {
         let now = Instant::now();
         let slot = usize::try_from(entry.user_data()).ok().and_then(|index| self.slots.get_mut(index));
         let running = slot.and_then(|slot| slot.running.take());
-        let Running { note, begun, taken } =
-            running.ok_or_else(|| io::Error::other("a completion of no request"))?;
+        let Running { note, begun, taken } = running.ok_or_else(|| io::Error::other("a completion of no request"))?;
         let within = taken.zip(self.empty_at).map(|(taken, empty)| empty.saturating_duration_since(taken));
         let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let result = usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()));
