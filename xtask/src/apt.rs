@@ -39,7 +39,8 @@ impl Apt {
             self.updated = true;
         }
         let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
-        Self::run(&[&["sh", "-c", WITHOUT_SERVICES, "apt-get"], &install[..]].concat()).with_context(|| by_hand(packages))
+        Self::run(&[&["sh", "-c", WITHOUT_SERVICES, "apt-get"], &install[..]].concat())
+            .with_context(|| by_hand(packages))
     }
 
     /// As root. (sudo takes the environment away.)

@@ -93,6 +93,7 @@ static SETTINGS: Settings = Settings {
     exe_paths: 0,
     find_vma: 0,
     zero: 0,
+    named_directories: 0,
 };
 
 /// A field of [`Settings`].

@@ -86,6 +86,8 @@ pub struct Sizes {
     pub exe_paths: bool,
     /// Whether a rule needs cgroups.
     pub cgroups: bool,
+    /// One bit for each target that has classes by the names of directories.
+    pub named_directories: u64,
 }
 
 impl Sizes {
@@ -348,6 +350,7 @@ fn settings(sizes: Sizes, offsets: &Resolution) -> Settings {
         exe_paths: u32::from(sizes.exe_paths && offsets.lacks(stemedb_ebpf::offsets::Need::ExePath).is_none()),
         find_vma: u32::from(offsets.find_vma && offsets.lacks(stemedb_ebpf::offsets::Need::Msync).is_none()),
         zero: 0,
+        named_directories: sizes.named_directories,
     }
 }
 
