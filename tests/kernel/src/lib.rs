@@ -4,12 +4,14 @@
 pub mod agent;
 pub mod bpf;
 pub mod compare;
+pub mod databases;
 pub mod exposition;
 pub mod fs;
 pub mod golden;
 pub mod load;
 pub mod outcome;
 pub mod prometheus;
+pub mod strace;
 pub mod web;
 
 use std::path::PathBuf;
