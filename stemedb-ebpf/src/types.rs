@@ -66,6 +66,8 @@ pub struct Settings {
     pub page_shift: u32,
     /// Zero.
     pub zero: u32,
+    /// One bit for each target: whether a class of its files is known by the name of a directory ([`ANYWHERE`]).
+    pub named_directories: u64,
 }
 
 /// [`Settings::uring_result`]: `(ctx, req, user_data, res, ...)`, up to 6.13.
@@ -73,7 +75,7 @@ pub const RESULT_IS_ARGUMENT: u32 = 3;
 /// [`Settings::uring_result`]: `(ctx, req, cqe)`.
 pub const RESULT_IS_IN_CQE: u32 = 2;
 
-const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 40);
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 48 && MAX_TARGETS <= 64);
 
 /// A process that is watched; the key is its tgid.
 #[repr(C)]
@@ -167,7 +169,7 @@ pub const MAX_MISSING: usize = 4;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChildKey {
-    /// The parent: address of its inode, or a small number that another [`ChildEntry::below`] gives.
+    /// The parent: address of its inode, a small number that another [`ChildEntry::below`] gives, or [`ANYWHERE`].
     pub parent: u64,
     /// The target.
     pub target: u32,
@@ -176,6 +178,9 @@ pub struct ChildKey {
     /// The name, padded with zeros.
     pub name: [u8; CHILD_NAME],
 }
+
+/// [`ChildKey::parent`]: a directory of this name is of the class wherever it is.
+pub const ANYWHERE: u64 = 0;
 
 /// What a [`ChildKey`] leads to.
 #[repr(C)]

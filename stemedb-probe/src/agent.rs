@@ -1,6 +1,7 @@
 //! The running agent: owns the kernel side, and keeps targets and directories up to date. [`view`] makes snapshots of it, and
 //! [`tasks`] is what goes on while it runs.
 
+mod discovery;
 mod tasks;
 mod view;
 
@@ -14,11 +15,10 @@ use aya::maps::HashMap as BpfMap;
 use aya::maps::MapData;
 use stemedb_ebpf::{Inflight, InflightKey, Lost, MAX_INFLIGHT, RULE_CGROUP, RULE_EXE};
 
-use crate::config::{Config, FilePattern, WAL};
-use crate::files::directories::{Directories, Origin, Spec};
+use crate::config::Config;
 use crate::files::open::{self, Located, Root};
 use crate::files::usage::Usage;
-use crate::files::{self, discover};
+use crate::files::{self, directories::Directories};
 use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes};
 use crate::probes::{errors, events, lost, mapped, pending, sync, write};
 use crate::process;
@@ -31,9 +31,6 @@ const TICK: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(10);
 /// How often /proc is looked through although the kernel side tells of every process.
 const RESCAN: Duration = Duration::from_mins(1);
-
-/// Processes of a target whose open files are looked at in one go.
-const DISCOVER: usize = 32;
 
 /// Capabilities that must be there before /proc is looked through, so that no process slips between.
 const LIFE: &[&str] = &["process", "rename", "exe", "cgroup"];
@@ -77,7 +74,8 @@ impl Agent {
         let mut kernel = Kernel::load(sizes(&config), config.hooks, config.btf.as_deref())?;
         files::install_names(&mut kernel, &config)?;
         let targets = Targets::new(&mut kernel, &config)?;
-        let directories = Directories::new(&mut kernel, specs(&config, &classes))?;
+        let specs = files::configured_directories(&config);
+        let directories = Directories::new(&mut kernel, specs, files::named_directories(&config))?;
         let count = u32::try_from(classes.len()).unwrap_or(u32::MAX);
         let readers = Readers {
             syncs: sync::Reader::new(&mut kernel, count)?,
@@ -149,33 +147,6 @@ impl Agent {
         }
     }
 
-    /// Finds the WAL directory of targets that have none configured.
-    fn discover(&mut self) {
-        let wal = self.classes.iter().position(|class| class == WAL).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
-        for (index, target) in (0_u32..).zip(&self.config.targets) {
-            let known = self.directories.specs().iter().any(|spec| (spec.target, spec.class) == (index, wal));
-            if known || target.files.iter().any(|(class, _)| class == WAL) {
-                continue;
-            }
-            let pids =
-                self.targets.processes().iter().filter(|(_, process)| process.target == index).map(|(pid, _)| *pid);
-            if let Some(choice) = pids.take(DISCOVER).find_map(discover::wal_directory) {
-                log::info!(
-                    "target {}: took {} for its WAL directory: {}",
-                    target.name,
-                    choice.directory.display(),
-                    choice.why
-                );
-                self.directories.add(Spec {
-                    target: index,
-                    class: wal,
-                    path: choice.directory,
-                    origin: Origin::Found(choice.why),
-                });
-            }
-        }
-    }
-
     /// One root for each foreign mount namespace that a target has a process in.
     fn roots(&self) -> Vec<(u32, Root)> {
         let own = crate::targets::procs::mount_namespace(std::process::id());
@@ -203,11 +174,14 @@ impl Agent {
 
     /// Takes in the process events that are there.
     fn drain_events(&mut self, events: &mut events::Reader) {
-        let mut new = false;
+        let mut new = Vec::new();
         while let Some(event) = events.take_next() {
-            new |= self.targets.event(&event);
+            if self.targets.event(&event) {
+                new.push(event.tgid);
+            }
         }
-        if new {
+        if !new.is_empty() {
+            self.discover_named(&new);
             self.refresh_directories();
         }
     }
@@ -290,21 +264,6 @@ fn sizes(config: &Config) -> Sizes {
         class_rules: len(files::name_rules(config).len()),
         exe_paths: rules.has(RULE_EXE),
         cgroups: rules.has(RULE_CGROUP),
+        named_directories: files::named_directories(config).iter().fold(0, |bits, named| bits | 1 << named.target),
     }
-}
-
-fn specs(config: &Config, classes: &[String]) -> Vec<Spec> {
-    let mut out = Vec::new();
-    for (target, patterns) in (0_u32..).zip(&config.targets) {
-        for (class, pattern) in &patterns.files {
-            let number = classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
-            if let (FilePattern::Directory(path), Some(class)) = (pattern, number) {
-                let spec = Spec { target, class, path: path.clone(), origin: Origin::Configured };
-                if !out.contains(&spec) {
-                    out.push(spec);
-                }
-            }
-        }
-    }
-    out
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::profiles::{self, Profile};
 use crate::config::{self, Config, ConfigError, FilePattern, ProcessPattern};
 use crate::kernel::Mode;
 use crate::{catalog, doctor};
@@ -32,7 +33,8 @@ pub struct Cli {
 enum Command {
     /// Watch, and serve the figures to Prometheus until SIGTERM or Ctrl-C
     ///
-    /// Example: stemedb-probe run --target pg:comm=postgres --class pg:wal=/var/lib/postgresql/15/main/pg_wal
+    /// Examples: stemedb-probe run --profile postgres, or by hand: stemedb-probe run --target pg:comm=postgres --class
+    /// pg:wal=/var/lib/postgresql/15/main/pg_wal
     Run(RunArgs),
     /// Tell what this kernel allows, which hook each capability would use, what is missing and how to get it
     Doctor {
@@ -71,12 +73,13 @@ pub struct RunArgs {
     /// Address to serve /metrics, /status, /healthz and /readyz on [default: 127.0.0.1:18190]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::parse_listen)]
     listen: Option<std::net::SocketAddr>,
+    #[arg(long, value_name = "[NAME:]PROFILE", value_parser = profiles::parse_profile_flag, help = profiles::help())]
+    profile: Vec<(String, &'static Profile)>,
     /// Processes to watch: KEY is comm, exe, cgroup, unit (globs) or pid (and what it forks from then on); several rules for a NAME add up
-    /// [default: target stemedb, whose processes are named stemedb or stemedb-SOMETHING]
     #[arg(long, value_name = "NAME:KEY=PATTERN", value_parser = config::parse_target_flag)]
     target: Vec<(String, ProcessPattern)>,
-    /// Class of files: everything below DIR, or, without a `/`, files whose name matches the glob
-    /// [default: the WAL directory is found among the open files]
+    /// Class of files: everything below DIR, an absolute path or, as NAME/, the name of directories anywhere; or, without a
+    /// `/`, files whose name matches the glob [default: the WAL directory is found among the open files]
     #[arg(long, value_name = "NAME:CLASS=DIR", value_parser = config::parse_class_flag)]
     class: Vec<(String, String, FilePattern)>,
     /// Type information of the running kernel, when /sys/kernel/btf/vmlinux is not there
@@ -98,6 +101,9 @@ impl RunArgs {
             config.btf.clone_from(&self.btf);
         }
         config.hooks = self.hooks.unwrap_or(config.hooks);
+        for (name, profile) in &self.profile {
+            config.target_mut(name)?.profile = Some(profile);
+        }
         let mut replaced = Vec::new();
         for (name, rule) in &self.target {
             let target = config.target_mut(name)?;
@@ -109,7 +115,7 @@ impl RunArgs {
         }
         let mut replaced = Vec::new();
         for (name, class, pattern) in &self.class {
-            if name == config::DEFAULT_TARGET && config.targets.is_empty() {
+            if name == profiles::DEFAULT && config.targets.is_empty() {
                 config = config.finish()?;
             }
             let target = config.target_mut(name)?;
@@ -185,7 +191,8 @@ fn print_config(config: &Config) -> anyhow::Result<()> {
     let mut out = format!("fine: {} target(s), served on http://{}/metrics\n", config.targets.len(), config.listen);
     for target in &config.targets {
         let rules: Vec<String> = target.processes.iter().map(ToString::to_string).collect();
-        out += &format!("target {}: {}\n", target.name, rules.join(" or "));
+        let profile = target.profile.map_or_else(String::new, |profile| format!("  (profile {})", profile.name));
+        out += &format!("target {}: {}{profile}\n", target.name, rules.join(" or "));
         for (class, pattern) in &target.files {
             let missing = matches!(pattern, FilePattern::Directory(path) if !path.is_dir());
             let note = if missing { "  (not there now; the agent would keep looking)" } else { "" };
@@ -228,6 +235,20 @@ mod tests {
         let classes: Vec<String> =
             config.targets[0].files.iter().map(|(class, pattern)| format!("{class}={pattern}")).collect();
         assert_eq!(classes, ["store=/s", "wal=/flag"]);
+    }
+
+    #[test]
+    fn a_profile_is_completed_by_flags_and_completes_a_file() {
+        let config = resolve(&["--profile", "postgres", "--profile", "b:sqlite", "--target", "b:comm=app"]).unwrap();
+        let targets: Vec<_> = config.targets.iter().map(|target| (target.name.as_str(), &target.processes)).collect();
+        assert_eq!((targets[0].0, targets[1].0), ("postgres", "b"));
+        assert_eq!(targets[1].1[0].to_string(), "comm=app");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "[[target]]\nname='db'\nunit='x'\n").unwrap();
+        let config = resolve(&["--config", file.to_str().unwrap(), "--profile", "db:etcd"]).unwrap();
+        assert_eq!(config.targets[0].processes[0].to_string(), "unit=x");
+        assert_eq!(config.targets[0].files.len(), 4);
     }
 
     #[test]

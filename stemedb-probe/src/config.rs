@@ -4,16 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use stemedb_ebpf::glob::{Automaton, MAX_ITEMS};
-use stemedb_ebpf::{MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE};
+use stemedb_ebpf::{CHILD_NAME, MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE};
 
 use crate::kernel::Mode;
 
 /// Where the agent listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:18190";
-/// The target of an agent without a configuration.
-pub const DEFAULT_TARGET: &str = "stemedb";
-/// The comms of that target: everything of StemeDB's but this agent.
-pub const DEFAULT_COMMS: &[&str] = &["stemedb", "stemedb[!-]*", "stemedb-[!p]*"];
 /// The class whose metrics are `stemedb_wal_*`.
 pub const WAL: &str = "wal";
 /// The class of files that match nothing.
@@ -32,8 +28,10 @@ macro_rules! bad {
 }
 
 mod file;
+pub mod profiles;
 
 pub use file::{parse_listen, parse_toml, read_file};
+use profiles::Profile;
 
 /// By what a process is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,12 +123,14 @@ fn cut(text: &str, len: usize) -> &str {
 pub enum FilePattern {
     /// Everything below a directory, as the target sees it.
     Directory(PathBuf),
+    /// Everything below a directory of this name, wherever it is.
+    Anywhere(String),
     /// A glob for the file's name, in any directory.
     Name(String),
 }
 
 impl FilePattern {
-    /// A text with a `/` is a directory, else it is a glob for names.
+    /// A text that begins with `/` is a directory, one that ends in it the name of directories, else it is a glob for names.
     pub fn new(text: &str) -> Result<Self, ConfigError> {
         if text.is_empty() {
             return bad!("the directory of a class is empty");
@@ -139,12 +139,24 @@ impl FilePattern {
             Automaton::new(text).map_err(|error| ConfigError(error.to_string()))?;
             return Ok(Self::Name(text.to_owned()));
         }
-        if !text.starts_with('/') {
-            return bad!(
+        if text.starts_with('/') {
+            return Ok(Self::Directory(PathBuf::from(text)));
+        }
+        match text.strip_suffix('/') {
+            Some(name) if !name.contains('/') => Self::anywhere(name),
+            _ => bad!(
                 "{text} is not an absolute path; write /.../{text} for a directory, or a glob without `/` for file names"
+            ),
+        }
+    }
+
+    fn anywhere(name: &str) -> Result<Self, ConfigError> {
+        if name.contains(['*', '?', '[', '\\']) || [".", ".."].contains(&name) || name.len() >= CHILD_NAME {
+            return bad!(
+                "{name}/ must be the name of a directory as it is, below {CHILD_NAME} bytes: globs are for file names"
             );
         }
-        Ok(Self::Directory(PathBuf::from(text)))
+        Ok(Self::Anywhere(name.to_owned()))
     }
 }
 
@@ -152,6 +164,7 @@ impl std::fmt::Display for FilePattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Anywhere(name) => write!(f, "{name}/"),
             Self::Name(glob) => f.write_str(glob),
         }
     }
@@ -166,6 +179,17 @@ pub struct Target {
     pub processes: Vec<ProcessPattern>,
     /// Classes of its files.
     pub files: Vec<(String, FilePattern)>,
+    /// What is known about it: fills in what is not said above.
+    pub profile: Option<&'static Profile>,
+}
+
+impl Target {
+    /// Where one of its rules for files comes from.
+    #[must_use]
+    pub fn origin(&self, class: &str, pattern: &FilePattern) -> String {
+        let profile = self.profile.filter(|profile| profile.gives(class, pattern));
+        profile.map_or_else(|| "configured".to_owned(), |profile| format!("profile {}", profile.name))
+    }
 }
 
 /// Everything that the agent needs to know.
@@ -218,11 +242,12 @@ impl Config {
         Ok(&mut self.targets[index])
     }
 
-    /// Puts in the default target where none was given, and checks what only the whole can show.
+    /// Puts in the default target where none was given, and what profiles know; checks what only the whole can show.
     pub fn finish(mut self) -> Result<Self, ConfigError> {
-        if self.targets.is_empty() {
-            for comm in DEFAULT_COMMS {
-                self.target_mut(DEFAULT_TARGET)?.processes.push(ProcessPattern::new(Key::Comm, comm)?);
+        self.default_target()?;
+        for target in &mut self.targets {
+            if let Some(profile) = target.profile {
+                profile.complete(target)?;
             }
         }
         if let Some(target) = self.targets.iter().find(|target| target.processes.is_empty()) {
@@ -296,14 +321,19 @@ fn split_flag(flag: &str, form: &str, text: &str) -> Result<(String, String, Str
 fn find_key(key: &str, at: &str) -> Result<Key, ConfigError> {
     match KEYS.iter().find(|(word, _)| *word == key) {
         Some((_, key)) => Ok(*key),
-        None => unknown(key, KEYS.iter().map(|(word, _)| *word), at),
+        None => unknown("key", key, KEYS.iter().map(|(word, _)| *word), at),
     }
 }
 
-fn unknown<'w, T>(key: &str, words: impl Iterator<Item = &'w str> + Clone, at: &str) -> Result<T, ConfigError> {
+fn unknown<'w, T>(
+    what: &str,
+    key: &str,
+    words: impl Iterator<Item = &'w str> + Clone,
+    at: &str,
+) -> Result<T, ConfigError> {
     let nearest = words.clone().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
     let all: Vec<&str> = words.collect();
-    bad!("unknown key {key:?} in {at}; did you mean {:?}? (known: {})", nearest.unwrap_or(""), all.join(", "))
+    bad!("unknown {what} {key:?} in {at}; did you mean {:?}? (known: {})", nearest.unwrap_or(""), all.join(", "))
 }
 
 #[cfg(test)]
@@ -357,5 +387,7 @@ mod tests {
         assert!(parse_target_flag("db=x").unwrap_err().0.contains("NAME:KEY=PATTERN"));
         assert!(parse_target_flag("db:conm=x").unwrap_err().0.contains("\"comm\""));
         assert_eq!(parse_class_flag("db:wal=*-wal").unwrap().2, FilePattern::Name("*-wal".to_owned()));
+        assert_eq!(parse_class_flag("db:wal=wal/").unwrap().2, FilePattern::Anywhere("wal".to_owned()));
+        assert!(parse_class_flag("db:wal=w*/").unwrap_err().0.contains("globs are for file names"));
     }
 }

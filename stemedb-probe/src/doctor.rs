@@ -72,7 +72,15 @@ fn foreign() -> Need {
 
 /// Attaches everything for a moment, with no target: nothing is counted, and all is gone when this returns.
 fn attach_all(hooks: Mode, btf: Option<&Path>) -> Result<Vec<Verdict>, KernelError> {
-    let sizes = Sizes { targets: 1, classes: 2, process_rules: 0, class_rules: 0, exe_paths: true, cgroups: true };
+    let sizes = Sizes {
+        targets: 1,
+        classes: 2,
+        process_rules: 0,
+        class_rules: 0,
+        exe_paths: true,
+        cgroups: true,
+        named_directories: u64::MAX,
+    };
     let mut kernel = Kernel::load(sizes, hooks, btf)?;
     let names: Vec<&str> = CAPABILITIES.iter().map(|capability| capability.name).collect();
     kernel.attach(&names)?;

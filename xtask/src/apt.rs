@@ -4,6 +4,22 @@ use anyhow::{Context as _, Result};
 
 use crate::shell;
 
+/// Runs apt-get while no service may start or restart: the scripts of packages ask this file first
+/// (`/usr/share/doc/init-system-helpers/README.policy-rc.d.gz`). One that is there already comes back.
+const WITHOUT_SERVICES: &str = r#"
+policy=/usr/sbin/policy-rc.d
+restore() {
+    rm -f "$policy"
+    if [ -e "$policy.kept" ]; then mv "$policy.kept" "$policy"; fi
+}
+trap restore EXIT
+trap 'exit 1' HUP INT TERM
+if [ -e "$policy" ] && [ ! -e "$policy.kept" ]; then mv "$policy" "$policy.kept"; fi
+printf '#!/bin/sh\nexit 101\n' >"$policy"
+chmod 755 "$policy"
+apt-get "$@"
+"#;
+
 /// Installs packages; reads the package lists anew before the first.
 #[derive(Default)]
 pub(crate) struct Apt {
@@ -19,17 +35,17 @@ impl Apt {
     /// Installs packages without what they only recommend, and without starting their services.
     pub(crate) fn install(&mut self, packages: &[&str]) -> Result<()> {
         if !self.updated {
-            Self::apt_get(&["update"])?;
+            Self::run(&["apt-get", "update"])?;
             self.updated = true;
         }
         let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
-        Self::apt_get(&install).with_context(|| by_hand(packages))
+        Self::run(&[&["sh", "-c", WITHOUT_SERVICES, "apt-get"], &install[..]].concat())
+            .with_context(|| by_hand(packages))
     }
 
-    fn apt_get(arguments: &[&str]) -> Result<()> {
-        let mut command = shell::privileged("env")?;
-        command.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get"]).args(arguments);
-        shell::run(&mut command)
+    /// As root. (sudo takes the environment away.)
+    fn run(words: &[&str]) -> Result<()> {
+        shell::run(shell::privileged("env")?.arg("DEBIAN_FRONTEND=noninteractive").args(words))
     }
 }
 

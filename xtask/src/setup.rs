@@ -34,6 +34,13 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("mount", "mount"),
     ("ip", "iproute2"),
     ("fio", "fio"),
+    ("strace", "strace"),
+    // Debian keeps the servers of its PostgreSQL versions apart, and out of PATH.
+    ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
+    ("redis-server", "redis-server"),
+    ("etcd", "etcd-server"),
+    ("db_bench", "rocksdb-tools"),
+    ("sqlite3", "sqlite3"),
 ];
 
 /// Parts of the toolchain that check the source: the name of the command, and rustup's of the component.

@@ -2,7 +2,8 @@
 
 use stemedb_ebpf::glob::START;
 use stemedb_ebpf::{
-    CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, DirKey, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING, NO_CLASS,
+    ANYWHERE, CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, DirKey, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING,
+    NO_CLASS,
 };
 
 use super::file::File;
@@ -28,6 +29,7 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
     let mut passed = [0_u64; MAX_MISSING];
     let mut at = dentry;
     let mut skip = !is_dir;
+    let named = setting!(named_directories) & (1 << (target & 63)) != 0;
     for _ in 0..=MAX_DEPTH {
         let Some(parent) = read::at::<Addr>(at, offset!(dentry_parent)) else {
             lost(Lost::KernelRead);
@@ -39,6 +41,9 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
                 return CLASS_OTHER;
             };
             if let Some(class) = directory(inode, target, &passed) {
+                return class;
+            }
+            if named && let Some(class) = anywhere(at, target) {
                 return class;
             }
             passed = [at, passed[0], passed[1], passed[2]];
@@ -69,6 +74,17 @@ fn directory(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u3
         return Some(class);
     }
     (entry.class != NO_CLASS).then_some(entry.class)
+}
+
+/// The class that a directory's name gives, wherever it is.
+#[inline(never)]
+fn anywhere(dentry: Addr, target: u32) -> Option<u32> {
+    let mut key = ChildKey { parent: ANYWHERE, target, zero: 0, name: [0; CHILD_NAME] };
+    if !name_of(dentry, &mut key.name) {
+        return None;
+    }
+    // SAFETY: as in `directory`.
+    unsafe { CHILDREN.get(&key) }.map(|entry| entry.class)
 }
 
 /// Follows names down from a directory to a class directory.

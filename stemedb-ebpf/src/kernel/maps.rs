@@ -107,6 +107,7 @@ static SETTINGS: Settings = Settings {
     folio_head_bit: 0,
     page_shift: 12,
     zero: 0,
+    named_directories: 0,
 };
 
 /// A field of [`Settings`].

@@ -69,21 +69,17 @@ impl Agent {
         });
         let number =
             |class: &str| self.classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
-        let names = (0_u32..).zip(&self.config.targets).flat_map(|(target, patterns)| {
-            patterns.files.iter().filter_map(move |(class, pattern)| match pattern {
-                FilePattern::Name(glob) => Some((target, class.clone(), glob.clone())),
-                FilePattern::Directory(_) => None,
-            })
-        });
-        let names = names.filter_map(|(target, class, pattern)| {
-            let class = number(&class)?;
-            Some(DirectoryState {
-                target,
-                class,
-                pattern,
-                origin: "configured".to_owned(),
-                found: true,
-                ..DirectoryState::default()
+        let names = (0_u32..).zip(&self.config.targets).flat_map(|(target, config)| {
+            let rules = config.files.iter().filter(|(_, pattern)| !matches!(pattern, FilePattern::Directory(_)));
+            rules.filter_map(move |(class, pattern)| {
+                Some(DirectoryState {
+                    target,
+                    class: number(class)?,
+                    pattern: pattern.to_string(),
+                    origin: config.origin(class, pattern),
+                    found: true,
+                    ..DirectoryState::default()
+                })
             })
         });
         directories.chain(names).collect()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use super::profiles::Profile;
 use super::{Config, ConfigError, DEFAULT_LISTEN, FilePattern, KEYS, ProcessPattern, Target, check_class, unknown};
 use crate::kernel::Mode;
 
@@ -31,7 +32,7 @@ pub fn parse_toml(text: &str) -> Result<Config, ConfigError> {
             "btf" => config.btf = Some(PathBuf::from(string(value, key)?)),
             "hooks" => config.hooks = parse_hooks(string(value, key)?)?,
             "target" => read_targets(value, &mut config)?,
-            _ => return unknown(key, ["listen", "namespace", "btf", "hooks", "target"].into_iter(), "the file"),
+            _ => return unknown("key", key, ["listen", "namespace", "btf", "hooks", "target"].into_iter(), "the file"),
         }
     }
     Ok(config)
@@ -52,20 +53,22 @@ fn read_targets(value: &toml::Value, config: &mut Config) -> Result<(), ConfigEr
     for (i, entry) in list.iter().enumerate() {
         let at = format!("[[target]] number {}", i + 1);
         let Some(table) = entry.as_table() else { return bad!("{at} is not a table") };
-        let Some(name) = table.get("name") else { return bad!("{at} has no `name`") };
-        let name = string(name, "name")?;
+        let word = |key| table.get(key).map(|value| string(value, key)).transpose();
+        let profile = word("profile")?;
+        let Some(name) = word("name")?.or(profile) else { return bad!("{at} has no `name`") };
         if config.targets.iter().any(|target| target.name == name) {
             return bad!("{at}: the name {name:?} is used twice");
         }
         let target = config.target_mut(name)?;
+        target.profile = profile.map(|profile| Profile::find(profile, &at)).transpose()?;
         for (key, value) in table {
             match key.as_str() {
-                "name" => {}
+                "name" | "profile" => {}
                 "class" => read_classes(value, &at, target)?,
                 key => {
-                    let words = ["name", "class"].into_iter().chain(KEYS.iter().map(|(word, _)| *word));
+                    let words = ["name", "profile", "class"].into_iter().chain(KEYS.iter().map(|(word, _)| *word));
                     let Some((_, found)) = KEYS.iter().find(|(word, _)| *word == key) else {
-                        return unknown(key, words, &at);
+                        return unknown("key", key, words, &at);
                     };
                     for pattern in strings(value, key)? {
                         target.processes.push(ProcessPattern::new(*found, &pattern)?);
@@ -130,5 +133,16 @@ mod tests {
         let text = include_str!("../../../deploy/config/stemedb-probe.toml");
         let config = super::parse_toml(text).and_then(super::Config::finish).unwrap();
         assert_eq!(config.classes(), ["other", "wal", "store", "index"]);
+    }
+
+    #[test]
+    fn a_profile_needs_no_name() {
+        let text = "[[target]]\nprofile = 'redis'\n[[target]]\nname = 'b'\nprofile = 'etcd'\ncomm = 'x'\n";
+        let config = super::parse_toml(text).and_then(super::Config::finish).unwrap();
+        let targets: Vec<_> =
+            config.targets.iter().map(|target| (target.name.as_str(), target.processes.len())).collect();
+        assert_eq!(targets, [("redis", 2), ("b", 1)]);
+        let error = super::parse_toml("[[target]]\nprofile = 'reddis'").unwrap_err().0;
+        assert!(error.contains("did you mean \"redis\"?"), "{error}");
     }
 }

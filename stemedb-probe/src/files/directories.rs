@@ -17,7 +17,7 @@ use stemedb_ebpf::{ChildEntry, ChildKey, DirEntry, DirKey, NO_CLASS, Resolved};
 
 use super::open::{self, Located, Root};
 use super::overlay;
-use super::plan::{Numbers, Place, Plan};
+use super::plan::{Named, Numbers, Place, Plan};
 use crate::kernel::{Kernel, KernelError};
 
 /// A directory of the configuration.
@@ -71,6 +71,7 @@ pub struct Directories {
     dirs: BpfMap<MapData, DirKey, DirEntry>,
     children: BpfMap<MapData, ChildKey, ChildEntry>,
     specs: Vec<Spec>,
+    named: Vec<Named>,
     states: HashMap<(Spec, Root), State>,
     pins: HashMap<WatchDescriptor, Pin>,
     numbers: Numbers,
@@ -89,7 +90,7 @@ const MASK: WatchMask = WatchMask::CREATE
 
 impl Directories {
     /// Takes the maps.
-    pub fn new(kernel: &mut Kernel, specs: Vec<Spec>) -> Result<Self, KernelError> {
+    pub fn new(kernel: &mut Kernel, specs: Vec<Spec>, named: Vec<Named>) -> Result<Self, KernelError> {
         let inotify = Inotify::init().map_err(|error| {
             KernelError::Io(
                 "cannot watch directories (inotify_init); raise fs.inotify.max_user_instances".to_owned(),
@@ -101,6 +102,7 @@ impl Directories {
             dirs: kernel.take("DIRS")?,
             children: kernel.take("CHILDREN")?,
             specs,
+            named,
             states: HashMap::new(),
             pins: HashMap::new(),
             numbers: Numbers::default(),
@@ -116,6 +118,30 @@ impl Directories {
         if !self.specs.contains(&spec) {
             self.specs.push(spec);
         }
+    }
+
+    /// Forgets a directory that the agent has found by its name, and that is gone: it would be found again.
+    pub fn drop_gone(&mut self) {
+        let named = |spec: &Spec| {
+            let name = spec.path.file_name();
+            self.named.iter().any(|named| {
+                (named.target, named.class) == (spec.target, spec.class) && name == Some(OsStr::new(&named.name))
+            })
+        };
+        let gone = |spec: &Spec| {
+            let mut states = self.states.iter().filter(|((of, _), _)| of == spec).peekable();
+            states.peek().is_some() && states.all(|(_, state)| !state.found)
+        };
+        let keep: Vec<bool> =
+            self.specs.iter().map(|spec| spec.origin == Origin::Configured || !named(spec) || !gone(spec)).collect();
+        let mut keep = keep.into_iter();
+        self.specs.retain(|_| keep.next().unwrap_or(true));
+    }
+
+    /// The classes that are known by the name of a directory.
+    #[must_use]
+    pub fn named(&self) -> &[Named] {
+        &self.named
     }
 
     /// The directories of the configuration.
@@ -172,7 +198,7 @@ impl Directories {
             }
         }
         self.states = states;
-        let plan = Plan::new(&places, &mut self.numbers);
+        let plan = Plan::new(&places, &self.named, &mut self.numbers);
         self.apply(plan)?;
         self.unpin(&kept);
         Ok(())

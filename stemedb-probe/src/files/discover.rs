@@ -1,7 +1,11 @@
-//! Finds the WAL directory of a target that has none configured, from the files that it has open for writing.
+//! Finds directories of a target: those that rules know by name only, and the WAL's of a target that has no rule for it, from
+//! the files that it has open.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use super::open::{self, Root};
 
 /// Names of directories in which databases keep their logs.
 const DIRECTORIES: &[&str] = &["wal", "pg_wal", "pg_xlog", "journal", "appendonlydir", "binlog", "commitlog", "redo"];
@@ -22,13 +26,34 @@ pub struct Choice {
 /// The most likely WAL directory among a process's open files.
 #[must_use]
 pub fn wal_directory(pid: u32) -> Option<Choice> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    let open = entries.filter_map(Result::ok).filter_map(|entry| {
-        let path = std::fs::read_link(entry.path()).ok()?;
-        let number = entry.file_name();
-        Some((path, flags(pid, number.to_str()?)?))
-    });
-    best(open)
+    best(open_files(pid).filter_map(|(path, number)| Some((path, flags(pid, number.to_str()?)?))))
+}
+
+/// A directory of this name in which a process has a file open.
+#[must_use]
+pub fn by_open_file(pid: u32, name: &str) -> Option<Choice> {
+    open_files(pid).find_map(|(path, _)| above(&path, name))
+}
+
+/// A directory of this name in a process's working directory, perhaps by a symbolic link: PostgreSQL works in its data directory.
+#[must_use]
+pub fn by_working_directory(pid: u32, name: &str) -> Option<Choice> {
+    let directory = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?.join(name);
+    open::locate(Root::Of(pid), &directory).ok()?.directory?;
+    Some(Choice { directory, why: format!("{name} is in the working directory of process {pid}") })
+}
+
+/// Paths and numbers of a process's descriptors.
+fn open_files(pid: u32) -> impl Iterator<Item = (PathBuf, OsString)> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| Some((std::fs::read_link(entry.path()).ok()?, entry.file_name())))
+}
+
+/// The nearest directory of a name above a file.
+fn above(path: &Path, name: &str) -> Option<Choice> {
+    let mut above = path.ancestors().skip(1).filter(|_| path.is_absolute());
+    let directory = above.find(|directory| directory.file_name().is_some_and(|other| other == name))?;
+    Some(Choice { directory: directory.to_owned(), why: format!("{} is open", path.display()) })
 }
 
 /// The open flags of a descriptor, from `/proc/PID/fdinfo` (octal).
@@ -83,6 +108,17 @@ fn score(path: &Path, flags: i32) -> Option<(u32, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_known_by_its_name() {
+        let choice = above(Path::new("/data/wal/x/wal/000001.seg"), "wal").unwrap();
+        assert_eq!(choice.directory, Path::new("/data/wal/x/wal"));
+        assert_eq!(above(Path::new("/data/wal"), "wal"), None, "a file of that name is none");
+        assert_eq!(above(Path::new("socket:[1]"), "wal"), None);
+        let found = by_working_directory(std::process::id(), "src").unwrap();
+        assert_eq!(found.directory, std::env::current_dir().unwrap().join("src"));
+        assert_eq!(by_working_directory(std::process::id(), "no-such-directory"), None);
+    }
 
     #[test]
     fn a_wal_is_told_from_a_log_file_and_a_store() {

@@ -11,6 +11,9 @@ pub mod usage;
 use stemedb_ebpf::ClassRule;
 use stemedb_ebpf::glob::Automaton;
 
+use directories::{Origin, Spec};
+use plan::Named;
+
 use crate::config::{Config, FilePattern};
 use crate::kernel::{Kernel, KernelError};
 
@@ -22,17 +25,49 @@ pub fn install_names(kernel: &mut Kernel, config: &Config) -> Result<(), KernelE
 /// The rules for file names, in the order of the configuration.
 #[must_use]
 pub fn name_rules(config: &Config) -> Vec<ClassRule> {
-    let classes = config.classes();
-    let number = |class: &String| classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
-    let mut rules = Vec::new();
-    for (target, patterns) in (0_u32..).zip(&config.targets) {
-        for (class, pattern) in &patterns.files {
-            if let FilePattern::Name(glob) = pattern
-                && let (Ok(glob), Some(class)) = (Automaton::new(glob), number(class))
-            {
-                rules.push(ClassRule { glob, target, class });
+    let rules = numbered(config).into_iter();
+    rules
+        .filter_map(|(target, class, pattern)| match pattern {
+            FilePattern::Name(glob) => Some(ClassRule { glob: Automaton::new(glob).ok()?, target, class }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The classes that are known by the name of a directory.
+#[must_use]
+pub fn named_directories(config: &Config) -> Vec<Named> {
+    let rules = numbered(config).into_iter();
+    rules
+        .filter_map(|(target, class, pattern)| match pattern {
+            FilePattern::Anywhere(name) => Some(Named { target, class, name: name.clone() }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The directories that the configuration names by their paths, each once.
+#[must_use]
+pub fn configured_directories(config: &Config) -> Vec<Spec> {
+    let mut specs = Vec::new();
+    for (target, class, pattern) in numbered(config) {
+        if let FilePattern::Directory(path) = pattern {
+            let spec = Spec { target, class, path: path.clone(), origin: Origin::Configured };
+            if !specs.contains(&spec) {
+                specs.push(spec);
             }
         }
     }
-    rules
+    specs
+}
+
+/// Every rule for files, with the numbers of its target and its class.
+fn numbered(config: &Config) -> Vec<(u32, u32, &FilePattern)> {
+    let classes = config.classes();
+    let number = |class: &String| classes.iter().position(|other| other == class).and_then(|n| u32::try_from(n).ok());
+    let targets = (0_u32..).zip(&config.targets);
+    targets
+        .flat_map(|(target, patterns)| patterns.files.iter().map(move |(class, pattern)| (target, class, pattern)))
+        .filter_map(|(target, class, pattern)| Some((target, number(class)?, pattern)))
+        .collect()
 }

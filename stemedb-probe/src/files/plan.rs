@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use stemedb_ebpf::{CHILD_NAME, ChildEntry, ChildKey, DirEntry, DirKey, NO_CLASS, Resolved};
+use stemedb_ebpf::{ANYWHERE, CHILD_NAME, ChildEntry, ChildKey, DirEntry, DirKey, NO_CLASS, Resolved};
 
 /// A directory of the configuration, located.
 #[derive(Debug, Clone)]
@@ -17,6 +17,17 @@ pub struct Place {
     pub directory: Option<Resolved>,
     /// What is above it, and the names from there down to it.
     pub anchor: Option<(Resolved, Vec<OsString>)>,
+}
+
+/// A class by the name of a directory, wherever it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Index of the target.
+    pub target: u32,
+    /// Number of the class.
+    pub class: u32,
+    /// The directory's name.
+    pub name: String,
 }
 
 /// The numbers by which [`ChildKey::parent`] stands for a directory that does not exist yet. They stay the same from plan to
@@ -41,10 +52,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan for all places together.
+    /// Makes the plan for all places and names together.
     #[must_use]
-    pub fn new(places: &[Place], numbers: &mut Numbers) -> Self {
+    pub fn new(places: &[Place], named: &[Named], numbers: &mut Numbers) -> Self {
         let mut plan = Self::default();
+        for Named { target, class, name } in named {
+            let entry = ChildEntry { class: *class, below: 0 };
+            plan.children.entry(child(ANYWHERE, *target, name.as_bytes())).or_insert(entry);
+        }
         for place in places {
             if let Some(directory) = &place.directory {
                 plan.entry(directory, place.target).class = place.class;
@@ -70,8 +85,7 @@ impl Plan {
 
     fn add_names(&mut self, mut parent: u64, names: &[OsString], place: &Place, numbers: &mut Numbers) {
         for (i, name) in names.iter().enumerate() {
-            let mut key = ChildKey { parent, target: place.target, zero: 0, name: [0; CHILD_NAME] };
-            key.name[..name.len()].copy_from_slice(name.as_bytes());
+            let key = child(parent, place.target, name.as_bytes());
             let entry = self.children.entry(key).or_insert(ChildEntry { class: NO_CLASS, below: 0 });
             if i + 1 == names.len() {
                 entry.class = place.class;
@@ -81,6 +95,13 @@ impl Plan {
             }
         }
     }
+}
+
+/// The key of a name that is known to be shorter than [`CHILD_NAME`].
+fn child(parent: u64, target: u32, name: &[u8]) -> ChildKey {
+    let mut key = ChildKey { parent, target, zero: 0, name: [0; CHILD_NAME] };
+    key.name[..name.len()].copy_from_slice(name);
+    key
 }
 
 #[cfg(test)]
@@ -105,7 +126,7 @@ mod tests {
             anchor: Some((data, vec![name.into()])),
         };
         let store = Place { target: 0, class: 2, directory: Some(data), anchor: Some((at(1), vec!["data".into()])) };
-        let plan = Plan::new(&[place(1, 101, "wal"), place(3, 102, "index"), store], &mut Numbers::default());
+        let plan = Plan::new(&[place(1, 101, "wal"), place(3, 102, "index"), store], &[], &mut Numbers::default());
         assert_eq!((plan.dirs[&key(100)].class, plan.dirs[&key(100)].children), (2, 1));
         assert_eq!((plan.dirs[&key(1)].class, plan.dirs[&key(1)].children), (NO_CLASS, 1));
         assert_eq!(plan.dirs[&key(101)].class, 1);
@@ -116,10 +137,18 @@ mod tests {
     fn missing_directories_form_a_chain_whose_numbers_stay() {
         let place = Place { target: 0, class: 1, directory: None, anchor: Some((at(7), vec!["a".into(), "b".into()])) };
         let mut numbers = Numbers::default();
-        let plan = Plan::new(std::slice::from_ref(&place), &mut numbers);
+        let plan = Plan::new(std::slice::from_ref(&place), &[], &mut numbers);
         let below: Vec<u32> = plan.children.values().map(|entry| entry.below).filter(|below| *below != 0).collect();
         assert_eq!(below.len(), 1);
         assert!(plan.children.iter().any(|(key, entry)| key.parent == u64::from(below[0]) && entry.class == 1));
-        assert_eq!(Plan::new(&[place], &mut numbers), plan);
+        assert_eq!(Plan::new(&[place], &[], &mut numbers), plan);
+    }
+
+    #[test]
+    fn a_name_is_below_no_directory_and_the_first_of_two_counts() {
+        let named = [1, 2].map(|class| Named { target: 3, class, name: "pg_wal".to_owned() });
+        let plan = Plan::new(&[], &named, &mut Numbers::default());
+        assert_eq!(plan.dirs.len(), 0);
+        assert_eq!(plan.children[&child(ANYWHERE, 3, b"pg_wal")], ChildEntry { class: 1, below: 0 });
     }
 }

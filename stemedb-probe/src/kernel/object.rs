@@ -89,6 +89,8 @@ pub struct Sizes {
     pub exe_paths: bool,
     /// Whether a rule needs cgroups.
     pub cgroups: bool,
+    /// One bit for each target that has classes by the names of directories.
+    pub named_directories: u64,
 }
 
 impl Sizes {
@@ -288,5 +290,6 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
         folio_head_bit: types.constant("pageflags", "PG_head").unwrap_or(0),
         page_shift: process::page_size().trailing_zeros(),
         zero: 0,
+        named_directories: sizes.named_directories,
     }
 }

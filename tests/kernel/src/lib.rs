@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod bpf;
 pub mod compare;
+pub mod databases;
 pub mod exposition;
 pub mod fio;
 pub mod fs;
@@ -12,6 +13,7 @@ pub mod load;
 pub mod outcome;
 pub mod prometheus;
 pub mod quantiles;
+pub mod strace;
 pub mod web;
 
 use std::path::PathBuf;

@@ -20,14 +20,31 @@ fn the_wal_directory_is_found_among_the_open_files() -> Result<()> {
     // No flag at all: the default target matches the load's name.
     let agent = Agent::start::<&str>(&[])?;
     let class = wait_for("the agent to find the directory", Duration::from_secs(30), || {
-        agent.status().ok()?.classes.into_iter().find(|class| class.class == "wal" && class.found)
+        let classes = agent.status().ok()?.classes;
+        classes.into_iter().find(|class| class.pattern == wal.display().to_string() && class.found)
     })?;
-    assert_eq!(class.pattern, wal.display().to_string());
-    assert!(class.origin.contains("open for writing"), "it says why: {}", class.origin);
+    assert_eq!(class.class, "wal");
+    assert!(class.origin.ends_with("is open"), "it says why: {}", class.origin);
     wait_for("a counted call", Duration::from_secs(10), || {
         let status = agent.status().ok()?;
         status.series.iter().find(|s| s.target == "stemedb" && s.class == "wal" && s.calls > 10).map(|_| ())
     })?;
+    load.stop()
+}
+
+#[test]
+fn a_wal_directory_of_another_name_is_guessed() -> Result<()> {
+    let mount = Mount::new("ext4")?;
+    let journal = mount.dir("data/journal")?;
+    let mut load = Load::start(&["hold", "--dir", &journal.display().to_string()].map(str::to_owned))?;
+    load.go()?;
+    let agent = Agent::start(&["--profile", "t:stemedb", "--target", &format!("t:pid={}", load.pid())])?;
+    let class = wait_for("the agent to find the directory", Duration::from_secs(30), || {
+        let classes = agent.status().ok()?.classes;
+        classes.into_iter().find(|class| class.pattern == journal.display().to_string() && class.found)
+    })?;
+    assert_eq!(class.class, "wal");
+    assert!(class.origin.contains("open for writing"), "it says why: {}", class.origin);
     load.stop()
 }
 

@@ -1,0 +1,9 @@
+//! Real databases, known by their profiles, against what strace and they themselves count.
+
+mod databases {
+    mod etcd;
+    mod libraries;
+    mod postgres;
+    mod redis;
+    mod stemedb;
+}
