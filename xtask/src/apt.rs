@@ -18,12 +18,18 @@ impl Apt {
 
     /// Installs packages without what they only recommend, and without starting their services.
     pub(crate) fn install(&mut self, packages: &[&str]) -> Result<()> {
+        self.update()?;
+        let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
+        Self::apt_get(&install).with_context(|| by_hand(packages))
+    }
+
+    /// Reads the package lists anew, unless that has been done.
+    pub(crate) fn update(&mut self) -> Result<()> {
         if !self.updated {
             Self::apt_get(&["update"])?;
             self.updated = true;
         }
-        let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
-        Self::apt_get(&install).with_context(|| by_hand(packages))
+        Ok(())
     }
 
     fn apt_get(arguments: &[&str]) -> Result<()> {

@@ -11,6 +11,7 @@ use stemedb_ebpf::slots::{QUANTILE_ERROR, SLOTS, latency_slot, quantile};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::scaled;
 use stemedb_workload::Tally;
 
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
@@ -19,7 +20,7 @@ const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 fn cost_of_a_call(dir: &Path) -> Result<f64> {
     let agent = Agent::watch(&format!("pid={}", std::process::id()), &[("wal", dir)])?;
     let mut tally = Tally::with_raw();
-    for _ in 0..20_000 {
+    for _ in 0..scaled(20_000) {
         let _ = tally.on("other").fdatasync(&-1);
     }
     let mut seen = tally.sync_ns("other").to_vec();
@@ -39,7 +40,8 @@ fn exact(sorted: &[u64], q: f64) -> f64 {
 fn compare(dir: &Path, threads: &str) -> Result<()> {
     let cost = cost_of_a_call(dir)?;
     let args =
-        ["latency", "--dir", &dir.display().to_string(), "--calls", "20000", "--threads", threads].map(str::to_owned);
+        ["latency", "--dir", &dir.display().to_string(), "--calls", &scaled(20_000).to_string(), "--threads", threads]
+            .map(str::to_owned);
     let mut load = Load::start(&args)?;
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", dir)])?;
     let tally = load.run()?;
