@@ -92,8 +92,8 @@ fn run_test(plan: &Plan, mode: &Mode, test: &Test) -> Result<(Outcome, String)> 
     if ALONE.load(Ordering::Relaxed) {
         bail!("told to end");
     }
-    let text = output.recv_timeout(LEFT_BEHIND).unwrap_or_else(|_| "(its output is still held by a process)".into());
-    Ok((outcome(status, &text), text))
+    let said = output.recv_timeout(LEFT_BEHIND).unwrap_or_else(|_| "(its output is still held by a process)".into());
+    Ok((outcome(status, &said), said))
 }
 
 /// A filter that matches nothing is a success for the test program, and none here.
