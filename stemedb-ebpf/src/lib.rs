@@ -3,7 +3,7 @@
 //!
 //! Everything here is `no_std`, has a fixed layout, and is compiled twice: for `bpf` into the object and
 //! for the host into the agent and the tests.
-#![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
 pub mod glob;
 pub mod offsets;
@@ -37,6 +37,7 @@ pod!(
     FileKey,
     Inflight,
     InflightKey,
+    MappedStats,
     Pending,
     ProcessRule,
     Resolved,

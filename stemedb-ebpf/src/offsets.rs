@@ -13,6 +13,14 @@ pub enum Need {
     Cgroup,
     /// As above, for `msync`.
     Msync,
+    /// As above, for io_uring.
+    Uring,
+    /// As above, for libaio.
+    Aio,
+    /// As above, for stores through mappings.
+    Mapped,
+    /// Absent on some kernels by nature; the programs ask.
+    Variant,
     /// System-call arguments on x86-64.
     X86,
     /// System-call arguments on arm64.
@@ -91,6 +99,27 @@ fields! {
     cgroup_root: "cgroup" ["root"], Cgroup;
     cgroup_root_hierarchy: "cgroup_root" ["hierarchy_id"], Cgroup;
     vma_file: "vm_area_struct" ["vm_file"], Msync;
+    req_opcode: "io_kiocb" ["opcode"], Uring;
+    req_flags: "io_kiocb" ["flags"], Uring;
+    req_fd: "io_kiocb" ["cqe.fd"], Uring;
+    req_ctx: "io_kiocb" ["ctx"], Uring;
+    sync_flags: "io_sync" ["flags"], Uring;
+    rw_flags: "io_rw" ["flags"], Uring;
+    cqe_res: "io_uring_cqe" ["res"], Uring;
+    // Registered files became resource nodes in 6.13.
+    uring_files: "io_ring_ctx" ["file_table.data.nodes", "file_table.files"], Uring;
+    uring_files_nr: "io_ring_ctx" ["file_table.data.nr", "nr_user_files"], Uring;
+    node_file: "io_rsrc_node" ["file_ptr"], Variant;
+    fixed_file: "io_fixed_file" ["file_ptr"], Variant;
+    kiocb_file: "kiocb" ["ki_filp"], Aio;
+    iocb_rw_flags: "iocb" ["aio_rw_flags"], Aio;
+    aio_fsync_file: "fsync_iocb" ["file"], Aio;
+    aio_fsync_work: "fsync_iocb" ["work"], Aio;
+    mapping_host: "address_space" ["host"], Mapped;
+    inode_dentries: "inode" ["i_dentry.first"], Mapped;
+    dentry_alias: "dentry" ["d_u.d_alias", "d_alias"], Mapped;
+    folio_flags: "folio" ["flags.f", "flags"], Mapped;
+    folio_pages: "folio" ["_nr_pages", "_folio_nr_pages"], Mapped;
     regs_di: "pt_regs" ["di"], X86;
     regs_si: "pt_regs" ["si"], X86;
     regs_dx: "pt_regs" ["dx"], X86;
@@ -99,6 +128,8 @@ fields! {
     regs_regs: "pt_regs" ["regs"], Arm64;
     regs_orig_x0: "pt_regs" ["orig_x0"], Arm64;
     regs_syscallno: "pt_regs" ["syscallno"], Arm64;
+    // TIF_32BIT, as below.
+    task_flags: "task_struct" ["thread_info.flags"], Arm64;
     // TS_COMPAT marks a 32-bit system call, whose numbers mean something else.
     task_status: "task_struct" ["thread_info.status"], X86;
 }

@@ -30,11 +30,12 @@ const ROOTS: [u64; PER_OCTAVE] = [
 ];
 
 /// Upper bounds in nanoseconds, rounded down: a whole number of nanoseconds is at most 2^(i/8) s exactly
-/// when it is at most this. Padded to 256 with `u64::MAX`, so that a masked index needs no bounds check.
+/// when it is at most this. Padded to 256 with the highest that [`exceeds`] can compare, so that a masked index needs no
+/// bounds check.
 pub static BOUNDS_NS: [u64; 256] = bounds();
 
 const fn bounds() -> [u64; 256] {
-    let mut out = [u64::MAX; 256];
+    let mut out = [HIGHEST; 256];
     let mut i = 0;
     while i < BOUNDS {
         out[i] = bound_ns(i);
@@ -55,20 +56,53 @@ const fn bound_ns(i: usize) -> u64 {
     (scaled >> (63 - octave) as u32) as u64
 }
 
-/// The slot of a duration in nanoseconds: the number of bounds below it. Eight steps, no branch that
-/// depends on the value but the comparison itself.
+/// The largest value that has a slot of its own kind: half of what fits, 292 years of nanoseconds.
+const HIGHEST: u64 = u64::MAX >> 1;
+
+/// At most [`HIGHEST`], without a branch.
+#[inline(always)]
+const fn clamp(value: u64) -> u64 {
+    (value | (value >> 63).wrapping_neg()) & HIGHEST
+}
+
+/// 1 if `value` is above `bound`, else 0, for values up to [`HIGHEST`]. Without a branch: BPF has no instruction that sets a
+/// register by a comparison, and eight branches in a row are 256 ways for the verifier.
+#[inline(always)]
+const fn exceeds(value: u64, bound: u64) -> u64 {
+    bound.wrapping_sub(value) >> 63
+}
+
+/// The slot of a duration in nanoseconds: the number of bounds below it, by eight steps.
 #[inline(always)]
 #[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "at most 255")]
 pub fn latency_slot(ns: u64) -> usize {
+    let ns = clamp(ns);
     let mut slot = 0_usize;
     let mut step = 128_usize;
     while step > 0 {
-        if ns > BOUNDS_NS[(slot + step - 1) & 0xff] {
-            slot += step;
-        }
+        slot += step * exceeds(ns, BOUNDS_NS[low_byte(slot + step - 1)]) as usize;
         step >>= 1;
     }
-    slot & 0xff
+    low_byte(slot)
+}
+
+/// `index & 0xff`. The compiler knows that this changes nothing and would leave it out; the verifier of Linux 6.1 does not.
+#[inline(always)]
+fn low_byte(index: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut index = index;
+        // SAFETY: an operation on one register.
+        unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) }
+        // The compiler does not see what the instruction does, and checks a bound that it cannot know.
+        unsafe { core::hint::assert_unchecked(index < 256) }
+        index
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        index & 0xff
+    }
 }
 
 /// Number of slots for counts and bytes: zero, then one for each power of two up to 2^40, then above.
@@ -77,24 +111,22 @@ pub const SIZE_SLOTS: usize = 43;
 /// The slot of a count or a number of bytes: 0 for 0, else slot `k + 1` holds (2^(k-1), 2^k].
 #[inline(always)]
 #[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "at most 63")]
 pub fn size_slot(value: u64) -> usize {
     if value == 0 {
         return 0;
     }
     // There is no count-leading-zeros instruction in BPF; this is the bit length of `value - 1`.
-    let mut rest = value - 1;
+    let mut rest = clamp(value - 1);
     let mut bits = 0;
     let mut step = 32;
     while step > 0 {
-        if rest >> step != 0 {
-            rest >>= step;
-            bits += step;
-        }
+        let above = step * exceeds(rest, (1 << step) - 1);
+        rest >>= above;
+        bits += above as usize;
         step >>= 1;
     }
-    if rest != 0 {
-        bits += 1;
-    }
+    bits += rest as usize;
     let slot = bits + 1;
     if slot < SIZE_SLOTS { slot } else { SIZE_SLOTS - 1 }
 }

@@ -15,6 +15,8 @@ pub const MAX_PROCESS_RULES: usize = 32;
 pub const MAX_CLASS_RULES: usize = 32;
 /// System-call numbers that [`Settings::op_of_syscall`] covers.
 pub const MAX_SYSCALLS: usize = 512;
+/// io_uring opcodes that [`Settings::op_of_uring`] covers.
+pub const MAX_URING_OPS: usize = 64;
 /// Targets that a configuration may have.
 pub const MAX_TARGETS: usize = 64;
 
@@ -22,6 +24,8 @@ pub const MAX_TARGETS: usize = 64;
 pub const MAX_PROCESSES: u32 = 16_384;
 /// Calls that can be in flight at once.
 pub const MAX_INFLIGHT: u32 = 16_384;
+/// Fsyncs of libaio that kernel threads work on at once.
+pub const MAX_AIO_SYNCS: u32 = 1_024;
 /// Files with writes that no sync has covered.
 pub const MAX_PENDING: u32 = 16_384;
 /// Class directories, and those on the way to one, of all targets together.
@@ -38,6 +42,8 @@ pub struct Settings {
     /// For each system-call number of this architecture, the [`crate::ops::Op`], or
     /// [`crate::ops::NO_OP`].
     pub op_of_syscall: [u8; MAX_SYSCALLS],
+    /// For each io_uring opcode, the [`crate::ops::Op`], or [`crate::ops::NO_OP`].
+    pub op_of_uring: [u8; MAX_URING_OPS],
     /// Number of classes, `other` included; a cell is `target * classes + class`.
     pub classes: u32,
     /// Rows in use in the map `PROCESS_RULES`.
@@ -48,11 +54,26 @@ pub struct Settings {
     pub exe_paths: u32,
     /// Not zero when the kernel has `bpf_find_vma` (5.17), by which an `msync` finds its file.
     pub find_vma: u32,
+    /// Not zero when the verifier knows the types of pointers (`tp_btf`, `fentry`): they are followed by plain
+    /// loads then, else by a helper (`raw_tp`, on kernels without BTF of their own).
+    pub typed: u32,
+    /// Which argument of the tracepoint `io_uring_complete` gives the result: [`RESULT_IS_ARGUMENT`] or
+    /// [`RESULT_IS_IN_CQE`].
+    pub uring_result: u32,
+    /// Number of the bit in `folio.flags` that marks a large folio (`PG_head`).
+    pub folio_head_bit: u32,
+    /// log2 of the size of a page.
+    pub page_shift: u32,
     /// Zero.
     pub zero: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + 24);
+/// [`Settings::uring_result`]: `(ctx, req, user_data, res, ...)`, up to 6.13.
+pub const RESULT_IS_ARGUMENT: u32 = 3;
+/// [`Settings::uring_result`]: `(ctx, req, cqe)`.
+pub const RESULT_IS_IN_CQE: u32 = 2;
+
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 40);
 
 /// A process that is watched; the key is its tgid.
 #[repr(C)]
@@ -195,14 +216,26 @@ pub struct Pending {
     pub used_ns: u64,
 }
 
-/// A call that has begun: one for each thread and operation, because an `O_SYNC` write nests a sync.
+/// A call or a request that has begun: one for each thread and operation, because calls nest (a write through a mapping
+/// can fault into another), and one for each asynchronous request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InflightKey {
-    /// Thread id.
-    pub tid: u32,
-    /// [`crate::ops::Op`].
-    pub op: u32,
+    id: u64,
+}
+
+impl InflightKey {
+    /// A call of a thread. Never the address of a request: those of the kernel have their highest bit set.
+    #[must_use]
+    pub const fn call(tid: u32, op: u8) -> Self {
+        Self { id: (op as u64) << 32 | tid as u64 }
+    }
+
+    /// The request of io_uring or libaio whose structure is at this address until it has ended.
+    #[must_use]
+    pub const fn request(address: u64) -> Self {
+        Self { id: address }
+    }
 }
 
 /// What is kept from a call's begin to its end.
@@ -217,17 +250,33 @@ pub struct Inflight {
     pub group: Pending,
     /// `target * classes + class`.
     pub cell: u32,
-    /// [`DURABLE`], [`GROUP`].
+    /// [`DURABLE`], [`GROUP`], [`UNRESOLVED`], [`FULL_SYNC`].
     pub flags: u32,
+    /// [`crate::ops::Op`].
+    pub op: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
-/// [`Inflight::flags`]: what this call writes is durable when it returns (`O_SYNC`, `O_DSYNC`, `O_DIRECT`
-/// is not).
+/// [`Inflight::flags`]: what this call writes is durable when it returns (`O_SYNC`, `O_DSYNC`, `RWF_SYNC`, `RWF_DSYNC`;
+/// `O_DIRECT` alone is not).
 pub const DURABLE: u32 = 1;
 /// [`Inflight::flags`]: this sync makes the file's pending writes durable.
 pub const GROUP: u32 = 2;
 /// [`Inflight::flags`]: the file of an `msync` could not be looked up at its begin.
 pub const UNRESOLVED: u32 = 4;
+/// [`Inflight::flags`]: beside [`DURABLE`], it is `O_SYNC` or `RWF_SYNC`.
+pub const FULL_SYNC: u32 = 8;
+
+/// Pages that stores through mappings made dirty, for one cell, on one processor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MappedStats {
+    /// Folios that were clean and became dirty.
+    pub folios: u64,
+    /// Their sizes in bytes.
+    pub bytes: u64,
+}
 
 /// What sync calls of one operation did, for one cell, on one processor.
 #[repr(C)]
@@ -273,7 +322,7 @@ pub struct WriteStats {
 
 const _: () = assert!(size_of::<SyncStats>() == 8 * (3 + SLOTS));
 const _: () = assert!(size_of::<WriteStats>() == 8 * (2 * WRITE_OPS + 5 + 2 * SLOTS + 2 * SIZE_SLOTS));
-const _: () = assert!(size_of::<Inflight>() == 72);
+const _: () = assert!(size_of::<Inflight>() == 80);
 
 /// Which failed calls are counted together.
 #[repr(C)]
@@ -289,7 +338,7 @@ pub struct ErrorKey {
 
 /// Number of sync statistics for a cell: index of a cell's operation is `cell * SYNC_CELL + op`.
 pub const SYNC_CELL: u32 = {
-    #[allow(clippy::cast_possible_truncation, reason = "six")]
+    #[allow(clippy::cast_possible_truncation, reason = "thirteen")]
     let n = SYNC_OPS as u32;
     n
 };
@@ -368,7 +417,10 @@ lost! {
     InotifyOverflow = 14, "inotify_overflow", "times at which the kernel dropped directory events, so that rotations may be missing";
     Recursion = 15, "recursion", "events that the kernel left out because the same program was running on that processor";
     NameLength = 16, "name_length", "calls on files whose name is too long for the rules for names";
-    AsyncSubmit = 17, "async_submit", "calls of io_uring_enter and io_submit, by which a process may write and sync unseen";
+    AsyncSubmit = 17, "async_submit", "calls of io_submit whose requests are not seen, because the capability aio is off";
+    UringSubmit = 18, "uring_submit", "calls of io_uring_enter whose requests are not seen, because the capability uring is off";
+    UringSkip = 19, "uring_skip", "io_uring requests that ask for no completion (IOSQE_CQE_SKIP_SUCCESS): their end is not seen";
+    MappedFile = 20, "mapped_file", "folios that a mapping made dirty and that are counted in class other, because their file has no name any more";
 }
 
 #[cfg(test)]

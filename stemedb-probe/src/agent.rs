@@ -20,7 +20,7 @@ use crate::files::open::{self, Located, Root};
 use crate::files::usage::Usage;
 use crate::files::{self, discover};
 use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes};
-use crate::probes::{errors, events, lost, pending, sync, write};
+use crate::probes::{errors, events, lost, mapped, pending, sync, write};
 use crate::process;
 use crate::targets::Targets;
 use crate::targets::rules::Rules;
@@ -42,6 +42,7 @@ const LIFE: &[&str] = &["process", "rename", "exe", "cgroup"];
 struct Readers {
     syncs: sync::Reader,
     writes: write::Reader,
+    mapped: mapped::Reader,
     errors: errors::Reader,
     lost: lost::Reader,
     pending: pending::Sweeper,
@@ -73,7 +74,7 @@ impl Agent {
     /// Loads, configures, attaches. When it returns, every call that begins is counted.
     pub fn start(config: Config) -> Result<Self, KernelError> {
         let classes = config.classes();
-        let mut kernel = Kernel::load(sizes(&config), config.btf.as_deref())?;
+        let mut kernel = Kernel::load(sizes(&config), config.hooks, config.btf.as_deref())?;
         files::install_names(&mut kernel, &config)?;
         let targets = Targets::new(&mut kernel, &config)?;
         let directories = Directories::new(&mut kernel, specs(&config, &classes))?;
@@ -81,6 +82,7 @@ impl Agent {
         let readers = Readers {
             syncs: sync::Reader::new(&mut kernel, count)?,
             writes: write::Reader::new(&mut kernel, count)?,
+            mapped: mapped::Reader::new(&mut kernel, count)?,
             errors: errors::Reader::new(&mut kernel, count)?,
             lost: lost::Reader::new(&mut kernel)?,
             pending: pending::Sweeper::new(&mut kernel)?,
@@ -118,9 +120,14 @@ impl Agent {
         self.refresh_directories();
         let calls: Vec<&str> = CAPABILITIES.iter().map(|c| c.name).filter(|name| !LIFE.contains(name)).collect();
         self.kernel.attach(&calls)?;
+        for (capability, reason) in [("aio", Lost::AsyncSubmit), ("uring", Lost::UringSubmit)] {
+            if self.kernel.has(capability) {
+                self.readers.lost.ignore(reason);
+            }
+        }
         self.kernel.settle();
         for verdict in self.kernel.verdicts() {
-            log::debug!("{}: {} ({})", verdict.capability, verdict.hook.unwrap_or("off"), verdict.why);
+            log::debug!("{}: {} ({})", verdict.capability, verdict.hook.as_deref().unwrap_or("off"), verdict.why);
         }
         self.warn_of_empty_targets();
         Ok(())
@@ -240,6 +247,24 @@ impl Agent {
             }
         }
         out.into_iter().collect()
+    }
+
+    /// Stops counting: nothing begins any more, and what has begun gets a second to end. Returns how many calls had
+    /// not ended by then; they are missing from the figures.
+    pub fn stop(&mut self) -> usize {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        self.kernel.detach(LIFE);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            // Again in each round: a program that was just running may have added one.
+            self.targets.unwatch_all();
+            // A walk that meets an entry which goes away begins anew, so that it may count some twice.
+            let left = self.readers.inflight.keys().take(MAX_INFLIGHT as usize).flatten().count();
+            if left == 0 || Instant::now() > end {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// How long the agent has run.

@@ -83,6 +83,7 @@ metrics! {
     Writes, "writes_total", Counter, File, ["op"], "Calls of the write family, failed ones too.";
     BytesWritten, "bytes_written_total", Counter, File, ["op"], "Bytes that calls of the write family took.";
     WriteErrors, "write_errors_total", Counter, File, ["op", "error"], "Calls of the write and sync families that failed, by errno.";
+    MappedDirtied, "mapped_dirtied_bytes_total", Counter, File, [], "Page cache that stores through shared mappings made dirty, in whole folios, each time that a clean one became dirty.";
     DiskUsage, "disk_usage_bytes", Gauge, File, [], "Space that the file system has set aside for the files in the class's directories.";
     Segments, "segments_count", Gauge, File, [], "Regular files in the class's directories.";
     Rotations, "rotations_total", Counter, File, [], "Files that appeared in the class's directories: made there, or moved there from elsewhere.";

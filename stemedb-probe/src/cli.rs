@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, FilePattern, ProcessPattern};
+use crate::kernel::Mode;
 use crate::{catalog, doctor};
 
 /// Nothing failed.
@@ -41,6 +42,9 @@ enum Command {
         /// Type information of the running kernel, when /sys/kernel/btf/vmlinux is not there
         #[arg(long, value_name = "FILE")]
         btf: Option<PathBuf>,
+        /// As for `run`
+        #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
+        hooks: Mode,
     },
     /// List every metric: name, labels, type and what it means
     Metrics {
@@ -78,6 +82,9 @@ pub struct RunArgs {
     /// Type information of the running kernel, when /sys/kernel/btf/vmlinux is not there
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
+    /// Hooks to use, for tests and for reports of bugs: the figures are the same with each [default: auto]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    hooks: Option<Mode>,
 }
 
 impl RunArgs {
@@ -90,6 +97,7 @@ impl RunArgs {
         if self.btf.is_some() {
             config.btf.clone_from(&self.btf);
         }
+        config.hooks = self.hooks.unwrap_or(config.hooks);
         let mut replaced = Vec::new();
         for (name, rule) in &self.target {
             let target = config.target_mut(name)?;
@@ -126,7 +134,7 @@ pub fn main(cli: Cli) -> ExitCode {
             Ok(config) => crate::run_until_signal(config),
             Err(error) => return usage(&error),
         },
-        Command::Doctor { json, btf } => doctor::run(json, btf.as_deref()),
+        Command::Doctor { json, btf, hooks } => doctor::run(json, hooks, btf.as_deref()),
         Command::Metrics { json, markdown } => print_metrics(json, markdown),
         Command::CheckConfig { file } => {
             match config::read_file(&file).and_then(|config| in_file(&file, config.finish())) {

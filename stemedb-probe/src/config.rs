@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use stemedb_ebpf::glob::{Automaton, MAX_ITEMS};
 use stemedb_ebpf::{MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE};
 
+use crate::kernel::Mode;
+
 /// Where the agent listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:18190";
 /// The target of an agent without a configuration.
@@ -175,6 +177,8 @@ pub struct Config {
     pub namespace: String,
     /// Type information of the kernel, when not the kernel's own file.
     pub btf: Option<PathBuf>,
+    /// Which hooks to use.
+    pub hooks: Mode,
     /// What to watch.
     pub targets: Vec<Target>,
 }
@@ -185,6 +189,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 18190)),
             namespace: "stemedb".to_owned(),
             btf: None,
+            hooks: Mode::default(),
             targets: Vec::new(),
         }
     }

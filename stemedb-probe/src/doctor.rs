@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use stemedb_ebpf::offsets::Need;
 
 use crate::cli::print;
 use crate::config::Config;
 use crate::kernel::hooks::Verdict;
-use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes, btf, privileges};
+use crate::kernel::{CAPABILITIES, Kernel, KernelError, Mode, Sizes, btf, privileges};
 use crate::process;
 
 /// What was found.
@@ -22,8 +23,8 @@ struct Report {
 }
 
 /// Looks, prints, and fails when the agent could not run.
-pub fn run(as_json: bool, btf: Option<&Path>) -> anyhow::Result<()> {
-    let report = look(btf);
+pub fn run(as_json: bool, hooks: Mode, btf: Option<&Path>) -> anyhow::Result<()> {
+    let report = look(hooks, btf);
     print(&if as_json { format!("{:#}\n", json(&report)) } else { text(&report) })?;
     match &report.problem {
         None => Ok(()),
@@ -31,7 +32,7 @@ pub fn run(as_json: bool, btf: Option<&Path>) -> anyhow::Result<()> {
     }
 }
 
-fn look(btf: Option<&Path>) -> Report {
+fn look(hooks: Mode, btf: Option<&Path>) -> Report {
     let missing = privileges::missing();
     let path = btf.unwrap_or(Path::new(btf::VMLINUX));
     let resolution = btf::resolve(path);
@@ -41,7 +42,7 @@ fn look(btf: Option<&Path>) -> Report {
             found
                 .missing
                 .iter()
-                .filter(|field| field.need != foreign())
+                .filter(|field| ![foreign(), Need::Variant].contains(&field.need))
                 .map(|field| format!("{}.{}", field.of, field.members[0]))
                 .collect()
         },
@@ -57,7 +58,7 @@ fn look(btf: Option<&Path>) -> Report {
         problem: None,
         advice: advice(),
     };
-    match attach_all(btf) {
+    match attach_all(hooks, btf) {
         Ok(verdicts) => report.capabilities = verdicts,
         Err(error) => report.problem = Some(report.privileges.clone().unwrap_or_else(|| error.to_string())),
     }
@@ -65,15 +66,14 @@ fn look(btf: Option<&Path>) -> Report {
 }
 
 /// Fields of the other architecture are never here.
-fn foreign() -> stemedb_ebpf::offsets::Need {
-    use stemedb_ebpf::offsets::Need;
+fn foreign() -> Need {
     if btf::syscall_need() == Need::X86 { Need::Arm64 } else { Need::X86 }
 }
 
 /// Attaches everything for a moment, with no target: nothing is counted, and all is gone when this returns.
-fn attach_all(btf: Option<&Path>) -> Result<Vec<Verdict>, KernelError> {
+fn attach_all(hooks: Mode, btf: Option<&Path>) -> Result<Vec<Verdict>, KernelError> {
     let sizes = Sizes { targets: 1, classes: 2, process_rules: 0, class_rules: 0, exe_paths: true, cgroups: true };
-    let mut kernel = Kernel::load(sizes, btf)?;
+    let mut kernel = Kernel::load(sizes, hooks, btf)?;
     let names: Vec<&str> = CAPABILITIES.iter().map(|capability| capability.name).collect();
     kernel.attach(&names)?;
     Ok(kernel.verdicts().to_vec())
@@ -115,7 +115,7 @@ fn text(report: &Report) -> String {
     }
     out += "\ncapability  hook\n";
     for verdict in &report.capabilities {
-        out += &format!("{:<11} {}\n", verdict.capability, verdict.hook.unwrap_or("OFF"));
+        out += &format!("{:<11} {}\n", verdict.capability, verdict.hook.as_deref().unwrap_or("OFF"));
         out += &format!("            gives {}\n", verdict.gives);
         match verdict.without {
             Some(without) => out += &format!("            why off: {}; then {without}\n", verdict.why),

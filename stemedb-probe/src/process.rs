@@ -43,6 +43,12 @@ fn read() -> procfs::ProcResult<Figures> {
     })
 }
 
+/// Bytes in a page of memory.
+#[must_use]
+pub fn page_size() -> u64 {
+    procfs::page_size()
+}
+
 /// The release of the running kernel, as `uname -r` prints it.
 #[must_use]
 pub fn kernel_release() -> String {

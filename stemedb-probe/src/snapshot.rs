@@ -4,6 +4,7 @@ use crate::files::usage::Usage;
 use crate::kernel::Verdict;
 use crate::kernel::programs::ProgramFigures;
 use crate::probes::errors::ErrorSeries;
+use crate::probes::mapped::MappedSeries;
 use crate::probes::sync::SyncSeries;
 use crate::probes::write::WriteSeries;
 
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub syncs: Vec<SyncSeries>,
     /// Calls of the write family.
     pub writes: Vec<WriteSeries>,
+    /// Pages that stores through mappings made dirty.
+    pub mapped: Vec<MappedSeries>,
     /// Failed calls.
     pub errors: Vec<ErrorSeries>,
     /// What is missing, in the order of [`stemedb_ebpf::LOST`].

@@ -35,6 +35,7 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("mount", "mount"),
     ("ip", "iproute2"),
+    ("fio", "fio"),
 ];
 
 /// Programs that make and run a guest, and their Debian packages.

@@ -1,10 +1,11 @@
-//! The life of a watched call: what is kept at its begin, and what is added up at its end.
+//! The life of a watched call or request: what is kept at its begin, and what is added up at its end.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use stemedb_ebpf::ops::{Op, SYNC_OPS};
+use stemedb_ebpf::ops::{OPS, Op, SYNC_OPS, Way};
 use stemedb_ebpf::slots::{latency_slot, size_slot};
 use stemedb_ebpf::{
-    CLASS_OTHER, DURABLE, ErrorKey, FileKey, GROUP, Inflight, InflightKey, Lost, Pending, SYNC_CELL, UNRESOLVED,
+    CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, Inflight, InflightKey, Lost, Pending, SYNC_CELL,
+    UNRESOLVED,
 };
 
 use super::atomic;
@@ -15,7 +16,11 @@ use super::read;
 
 const BPF_NOEXIST: u64 = 1;
 const EEXIST: i32 = -17;
-const O_DSYNC: u32 = 0o10_000;
+/// `__O_SYNC | O_DSYNC` (include/uapi/asm-generic/fcntl.h)
+const O_SYNC: u32 = 0o4_010_000;
+/// include/uapi/linux/fs.h
+const RWF_DSYNC: u32 = 2;
+const RWF_SYNC: u32 = 4;
 /// ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK (include/linux/errno.h): never seen
 /// by a program; the kernel enters the call again, or turns it into EINTR.
 const RESTART: core::ops::RangeInclusive<i64> = -516..=-512;
@@ -23,15 +28,45 @@ const RESTART: core::ops::RangeInclusive<i64> = -516..=-512;
 const NO_FILE: FileKey = FileKey { inode: 0, ino: 0, generation: 0, target: 0 };
 const NO_GROUP: Pending = Pending { first_ns: 0, writes: 0, bytes: 0, used_ns: 0 };
 
-/// Begins a call of thread `tid`: classifies its file, and for a sync takes the writes that it covers.
+/// What begins.
+#[derive(Clone, Copy)]
+pub struct Begin {
+    /// [`Op`]
+    pub op: u8,
+    /// Index of the target.
+    pub target: u32,
+    /// Flags of [`Inflight`] that the caller knows.
+    pub flags: u32,
+}
+
+/// What the `RWF_` flags of one write say of its durability.
 #[inline(always)]
-pub fn begin(tid: u32, op: u8, target: u32, file: Option<&File>, flags: u32) {
-    let mut call =
-        Inflight { start_ns: 0, file: NO_FILE, group: NO_GROUP, cell: target * setting!(classes) + CLASS_OTHER, flags };
+pub fn rwf(flags: u32) -> u32 {
+    if flags & RWF_SYNC != 0 {
+        DURABLE | FULL_SYNC
+    } else if flags & RWF_DSYNC != 0 {
+        DURABLE
+    } else {
+        0
+    }
+}
+
+/// Begins a call or a request: classifies its file, and for a sync takes the writes that it covers.
+#[inline(always)]
+pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
+    let Begin { op, target, flags } = what;
+    let mut call = Inflight {
+        start_ns: 0,
+        file: NO_FILE,
+        group: NO_GROUP,
+        cell: target * setting!(classes) + CLASS_OTHER,
+        flags,
+        op: u32::from(op),
+        zero: 0,
+    };
     if let Some(file) = file {
         classify(&mut call, file, op, target);
     }
-    let key = InflightKey { tid, op: u32::from(op) };
     // SAFETY: the clock has no precondition.
     call.start_ns = unsafe { bpf_ktime_get_ns() };
     match INFLIGHT.insert(&key, &call, BPF_NOEXIST) {
@@ -51,17 +86,42 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
         return;
     }
     if is_sync(op) {
-        if op == Op::Fsync as u8 || op == Op::Fdatasync as u8 {
+        if closes_group(op) {
             call.flags |= GROUP;
             call.file = key_of(file, target);
             take_group(&call.file, &mut call.group);
         }
-    } else if file.flags() & O_DSYNC != 0 {
-        // O_SYNC includes the bit of O_DSYNC.
-        call.flags |= DURABLE;
-    } else if op != Op::Fallocate as u8 {
+        return;
+    }
+    if op == Op::Fallocate as u8 || op == Op::UringFallocate as u8 {
+        return;
+    }
+    // O_SYNC includes the bit of O_DSYNC.
+    match file.flags() & O_SYNC {
+        0 => {}
+        O_SYNC => call.flags |= DURABLE | FULL_SYNC,
+        _ => call.flags |= DURABLE,
+    }
+    if call.flags & DURABLE == 0 {
         call.file = key_of(file, target);
     }
+}
+
+/// Whether a sync makes all earlier writes to its file durable.
+#[inline(always)]
+fn closes_group(op: u8) -> bool {
+    const CLOSING: [Op; 6] =
+        [Op::Fsync, Op::Fdatasync, Op::UringFsync, Op::UringFdatasync, Op::AioFsync, Op::AioFdsync];
+    const MASK: u32 = {
+        let mut mask = 0;
+        let mut i = 0;
+        while i < CLOSING.len() {
+            mask |= 1 << CLOSING[i] as u32;
+            i += 1;
+        }
+        mask
+    };
+    MASK >> (op & 31) & 1 != 0
 }
 
 #[inline(always)]
@@ -74,12 +134,12 @@ fn key_of(file: &File, target: u32) -> FileKey {
     }
 }
 
-/// Ends a call of thread `tid`, if one is in flight. `ret` is what it returned.
+/// Ends a call or a request, if it is in flight. `ret` is what it returned.
 #[inline(always)]
-pub fn end(tid: u32, op: u8, ret: i64) {
-    let key = InflightKey { tid, op: u32::from(op) };
-    // SAFETY: the entry is this thread's own and is removed below, after the last use.
+pub fn end(key: InflightKey, ret: i64) {
+    // SAFETY: the entry is this call's own and is removed below, after the last use.
     let Some(call) = (unsafe { INFLIGHT.get(&key) }) else { return };
+    let op = call.op as u8;
     // SAFETY: the clock has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     if RESTART.contains(&ret) {
@@ -99,11 +159,11 @@ pub fn end(tid: u32, op: u8, ret: i64) {
     let _ = INFLIGHT.remove(&key);
 }
 
-/// Forgets what a dead thread had in flight.
+/// Forgets what a dead thread had in flight; its requests end by themselves.
 #[inline(always)]
 pub fn forget(tid: u32) {
-    for op in 0..stemedb_ebpf::ops::OPS.len() as u32 {
-        if INFLIGHT.remove(&InflightKey { tid, op }).is_ok() {
+    for (op, info) in (0_u8..).zip(OPS) {
+        if matches!(info.way, Way::Syscall) && INFLIGHT.remove(&InflightKey::call(tid, op)).is_ok() {
             lost(Lost::MissedExit);
         }
     }
@@ -115,22 +175,26 @@ fn is_sync(op: u8) -> bool {
 }
 
 #[inline(always)]
-fn end_sync(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
-    if let Some(stats) = SYNC_STATS.get_ptr_mut(call.cell * SYNC_CELL + u32::from(op)) {
-        // SAFETY: this processor's own value.
-        let stats = unsafe { &mut *stats };
-        stats.calls += 1;
-        stats.sum_ns += ns;
-        if ns > stats.max_ns {
-            stats.max_ns = ns;
-        }
-        add(&mut stats.slots, latency_slot(ns));
+fn count_sync(cell: u32, op: u8, ns: u64) {
+    let Some(stats) = SYNC_STATS.get_ptr_mut(cell * SYNC_CELL + u32::from(op)) else { return };
+    // SAFETY: this processor's own value.
+    let stats = unsafe { &mut *stats };
+    stats.calls += 1;
+    stats.sum_ns += ns;
+    if ns > stats.max_ns {
+        stats.max_ns = ns;
     }
+    add(&mut stats.slots, latency_slot(ns));
+}
+
+#[inline(always)]
+fn end_sync(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
+    count_sync(call.cell, op, ns);
     if call.flags & UNRESOLVED != 0 {
         lost(Lost::MsyncFile);
     }
     if call.flags & GROUP != 0 {
-        if ret < 0 { give_back(call) } else { end_group(call, now) }
+        if ret < 0 { give_back(call) } else { end_group(call.cell, &call.group, now) }
     }
 }
 
@@ -148,8 +212,21 @@ fn end_write(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
         }
         add(&mut stats.slots, latency_slot(ns));
     }
-    if bytes != 0 && call.flags & DURABLE == 0 && call.file.inode != 0 {
+    if call.flags & DURABLE != 0 {
+        end_durable(call, bytes, ns, now);
+    } else if bytes != 0 && call.file.inode != 0 {
         add_pending(&call.file, &Pending { first_ns: now, writes: 1, bytes, used_ns: now });
+    }
+}
+
+/// A write that returns when it is durable is a sync as well, of the same length, and a group of its own.
+#[inline(always)]
+fn end_durable(call: &Inflight, bytes: u64, ns: u64, now: u64) {
+    let op = if call.flags & FULL_SYNC != 0 { Op::OSync } else { Op::ODsync };
+    count_sync(call.cell, op as u8, ns);
+    if bytes != 0 {
+        let group = Pending { first_ns: call.start_ns, writes: 1, bytes, used_ns: 0 };
+        end_group(call.cell, &group, now);
     }
 }
 
@@ -219,9 +296,8 @@ fn give_back(call: &Inflight) {
 }
 
 #[inline(always)]
-fn end_group(call: &Inflight, now: u64) {
-    let group = &call.group;
-    let Some(stats) = WRITE_STATS.get_ptr_mut(call.cell) else { return };
+fn end_group(cell: u32, group: &Pending, now: u64) {
+    let Some(stats) = WRITE_STATS.get_ptr_mut(cell) else { return };
     // SAFETY: this processor's own value.
     let stats = unsafe { &mut *stats };
     stats.group_writes += group.writes;

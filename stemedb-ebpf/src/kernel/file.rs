@@ -1,9 +1,11 @@
 //! From a file descriptor to an open file.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
+use stemedb_ebpf::Lost;
+use stemedb_ebpf::ops::SYNC_OPS;
 
-use super::maps::offset;
+use super::maps::{lost, offset};
 use super::read::{self, Addr};
+use super::task;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
@@ -31,6 +33,16 @@ impl File {
         let mode = u32::from(read::at::<u16>(inode, offset!(inode_mode))?);
         let dentry = read::at(file, offset!(file_dentry))?;
         Some(Self { at: file, inode, dentry, mode })
+    }
+
+    /// A regular file by its inode, when no open file is at hand; `None` for anything else. Where it has several names,
+    /// one of them; where it has none, the dentry is 0.
+    #[inline(always)]
+    pub fn of_inode(inode: Addr) -> Option<Self> {
+        let mode = u32::from(read::at::<u16>(inode, offset!(inode_mode))?);
+        let alias: Addr = read::at(inode, offset!(inode_dentries))?;
+        let dentry = if alias == 0 { 0 } else { alias - offset!(dentry_alias) as u64 };
+        (mode & S_IFMT == S_IFREG).then_some(Self { at: 0, inode, dentry, mode })
     }
 
     /// Whether it is on a file system or a block device, and not a socket, a pipe or a terminal.
@@ -67,8 +79,7 @@ pub enum Descriptor {
 pub fn descriptor(fd: u32) -> Descriptor {
     // SAFETY: the current task is a typed pointer, and so is what is loaded from it.
     let (max, table) = unsafe {
-        let task: *const u8 = bpf_get_current_task_btf().cast();
-        let files: *const u8 = read::typed(task, offset!(task_files));
+        let files: *const u8 = read::typed(task::current(), offset!(task_files));
         if files.is_null() {
             return Descriptor::Closed;
         }
@@ -81,7 +92,28 @@ pub fn descriptor(fd: u32) -> Descriptor {
     if fd >= max {
         return Descriptor::Closed;
     }
-    match read::at::<Addr>(table, fd as usize * 8) {
+    behind(read::at::<Addr>(table, fd as usize * 8))
+}
+
+/// The file of an operation as it is counted. The outer `None`: it is a write to a socket or a pipe, and none of ours; a sync
+/// of one is a mistake worth counting, without a file.
+#[inline(always)]
+pub fn of_interest(found: Descriptor, op: u8) -> Option<Option<File>> {
+    match found {
+        Descriptor::Open(file) if file.is_storage() => Some(Some(file)),
+        Descriptor::Open(_) => ((op as usize) < SYNC_OPS).then_some(None),
+        Descriptor::Closed => Some(None),
+        Descriptor::Unreadable => {
+            lost(Lost::KernelRead);
+            Some(None)
+        }
+    }
+}
+
+/// The file whose address a table holds.
+#[inline(always)]
+pub fn behind(address: Option<Addr>) -> Descriptor {
+    match address {
         Some(0) => Descriptor::Closed,
         Some(file) => File::at(file).map_or(Descriptor::Unreadable, Descriptor::Open),
         None => Descriptor::Unreadable,

@@ -6,8 +6,9 @@ use stemedb_ebpf::offsets::Offsets;
 use stemedb_ebpf::ops::NO_OP;
 use stemedb_ebpf::{
     ChildEntry, ChildKey, ClassRule, DirEntry, DirKey, ErrorKey, Event, FileKey, Inflight, InflightKey, LOST, Lost,
-    MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES, MAX_PROCESSES,
-    MAX_SYSCALLS, Pending, ProcessRule, Resolved, Settings, SyncStats, TargetEntry, WriteStats,
+    MAX_AIO_SYNCS, MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES,
+    MAX_PROCESSES, MAX_SYSCALLS, MAX_URING_OPS, MappedStats, Pending, ProcessRule, Resolved, Settings, SyncStats,
+    TargetEntry, WriteStats,
 };
 
 /// Processes that are watched, by tgid.
@@ -34,7 +35,7 @@ pub static CHILDREN: HashMap<ChildKey, ChildEntry> = HashMap::with_max_entries(M
 #[map]
 pub static CLASS_RULES: Array<ClassRule> = Array::with_max_entries(MAX_CLASS_RULES as u32, 0);
 
-/// Calls that have begun and not ended.
+/// Calls and requests that have begun and not ended.
 #[map]
 pub static INFLIGHT: HashMap<InflightKey, Inflight> = HashMap::with_max_entries(MAX_INFLIGHT, 0);
 
@@ -49,6 +50,14 @@ pub static SYNC_STATS: PerCpuArray<SyncStats> = PerCpuArray::with_max_entries(1,
 /// Index: cell.
 #[map]
 pub static WRITE_STATS: PerCpuArray<WriteStats> = PerCpuArray::with_max_entries(1, 0);
+
+/// Index: cell.
+#[map]
+pub static MAPPED_STATS: PerCpuArray<MappedStats> = PerCpuArray::with_max_entries(1, 0);
+
+/// Requests of libaio for an fsync that kernel threads work on, by the thread's id.
+#[map]
+pub static AIO_SYNCS: HashMap<u32, u64> = HashMap::with_max_entries(MAX_AIO_SYNCS, 0);
 
 /// Failed calls.
 #[map]
@@ -87,11 +96,16 @@ static OFFSETS: Offsets = Offsets::NONE;
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings {
     op_of_syscall: [NO_OP; MAX_SYSCALLS],
+    op_of_uring: [NO_OP; MAX_URING_OPS],
     classes: 1,
     process_rules: 0,
     class_rules: 0,
     exe_paths: 0,
     find_vma: 0,
+    typed: 0,
+    uring_result: 0,
+    folio_head_bit: 0,
+    page_shift: 12,
     zero: 0,
 };
 
@@ -137,6 +151,20 @@ pub fn op_of_syscall(nr: u64) -> u8 {
     // comparison above through a spilled register.
     unsafe {
         core::ptr::read_volatile((&raw const SETTINGS.op_of_syscall).cast::<u8>().add(nr as usize & (MAX_SYSCALLS - 1)))
+    }
+}
+
+/// What an io_uring opcode means: an operation or [`NO_OP`].
+#[inline(always)]
+pub fn op_of_uring(opcode: u8) -> u8 {
+    if opcode as usize >= MAX_URING_OPS {
+        return NO_OP;
+    }
+    // SAFETY: in bounds, as above.
+    unsafe {
+        core::ptr::read_volatile(
+            (&raw const SETTINGS.op_of_uring).cast::<u8>().add(opcode as usize & (MAX_URING_OPS - 1)),
+        )
     }
 }
 

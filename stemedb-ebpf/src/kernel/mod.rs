@@ -8,3 +8,4 @@ pub mod maps;
 pub mod path;
 pub mod read;
 pub mod rules;
+pub mod task;

@@ -2,6 +2,8 @@
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
 
+use super::maps::setting;
+
 /// An address in the kernel that the verifier does not know the type of.
 pub type Addr = u64;
 
@@ -19,13 +21,18 @@ pub fn bytes(from: Addr, to: &mut [u8]) -> Option<()> {
     unsafe { bpf_probe_read_kernel_buf(from as *const u8, to) }.ok()
 }
 
-/// Loads a `T` at `base + offset` without a helper.
+/// Reads a `T` behind a pointer that the verifier knows the type of: by a plain load, which needs no helper. Where it
+/// knows no types ([`stemedb_ebpf::Settings::typed`]), by the helper.
 ///
 /// # Safety
-/// `base` must be a pointer that the verifier knows the type of (a tracepoint's BTF argument, the current
-/// task, or what was loaded from one), else the program is refused at load. A fault reads as zero.
+/// `base` must be such a pointer (a tracepoint's BTF argument, the current task, or what was loaded from one), else the
+/// program is refused at load. A fault reads as zero.
 #[inline(always)]
 pub unsafe fn typed<T: Copy>(base: *const u8, offset: usize) -> T {
-    // SAFETY: see above.
-    unsafe { core::ptr::read_volatile(base.add(offset).cast::<T>()) }
+    if setting!(typed) != 0 {
+        // SAFETY: see above.
+        return unsafe { core::ptr::read_volatile(base.add(offset).cast::<T>()) };
+    }
+    // SAFETY: every type that is read here is an integer or a pointer, for which zero is a value.
+    at(base as Addr, offset).unwrap_or_else(|| unsafe { core::mem::zeroed() })
 }

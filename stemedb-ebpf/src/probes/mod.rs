@@ -1,5 +1,8 @@
-//! One file for each thing that is hooked.
+//! A file for each thing that is hooked.
 
+pub mod aio;
 pub mod life;
+pub mod mapped;
 pub mod resolve;
 pub mod syscalls;
+pub mod uring;

@@ -2,7 +2,6 @@
 //! `BPF_PROG_TEST_RUN`, hence in its own context, with the file descriptor as the only argument. That gives the address
 //! of a directory's inode, and proves the offsets: what comes back must be what `fstat` says.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use stemedb_ebpf::Resolved;
@@ -10,6 +9,7 @@ use stemedb_ebpf::Resolved;
 use crate::kernel::file::{self, Descriptor};
 use crate::kernel::maps::{RESOLVED, offset};
 use crate::kernel::read;
+use crate::kernel::task;
 
 #[raw_tracepoint]
 pub fn resolve(ctx: RawTracePointContext) -> i32 {
@@ -25,7 +25,7 @@ pub fn resolve(ctx: RawTracePointContext) -> i32 {
 fn answer(file: &file::File) -> Option<Resolved> {
     let sb = read::at(file.inode, offset!(inode_sb))?;
     // SAFETY: the current task is a typed pointer.
-    let tgid = unsafe { read::typed(bpf_get_current_task_btf().cast(), offset!(task_tgid)) };
+    let tgid = unsafe { read::typed(task::current(), offset!(task_tgid)) };
     Some(Resolved {
         inode: file.inode,
         ino: read::at(file.inode, offset!(inode_ino))?,

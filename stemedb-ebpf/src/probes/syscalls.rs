@@ -1,132 +1,114 @@
-//! The fsync and write families by the two tracepoints that every system call passes. One comparison tells
-//! whether a call is of interest, one look-up whether its process is.
+//! The fsync and write families by the system calls themselves: by `fentry` and `fexit` on the functions of just those calls,
+//! or by the two tracepoints that every system call passes. Both give the same registers, and all that follows is the same.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_find_vma, bpf_get_current_task_btf};
-use aya_ebpf::macros::btf_tracepoint;
-use aya_ebpf::programs::BtfTracePointContext;
-use stemedb_ebpf::ops::{ASYNC_OP, COMPAT, NO_OP, Op};
-use stemedb_ebpf::{Lost, UNRESOLVED};
+use aya_ebpf::helpers::generated::bpf_find_vma;
+use aya_ebpf::macros::{btf_tracepoint, fentry, fexit};
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext};
+use stemedb_ebpf::ops::{AIO_SUBMIT, COMPAT, NO_OP, OPS, Op, URING_SUBMIT};
+use stemedb_ebpf::{InflightKey, Lost, UNRESOLVED};
 
-use crate::kernel::call;
-use crate::kernel::file::{self, Descriptor, File};
-use crate::kernel::maps::{TARGETS, lost, offset, op_of_syscall, setting};
+use crate::kernel::call::{self, Begin, rwf};
+use crate::kernel::file::{self, File};
+use crate::kernel::maps::{lost, offset, op_of_syscall, setting};
 use crate::kernel::read::{self, Addr};
+use crate::kernel::task::{self, Watched};
 
-const RWF_DSYNC_OR_SYNC: u64 = 2 | 4;
 const ENOENT: i64 = -2;
 
+/// `sys_enter(regs, id)`
 #[btf_tracepoint(function = "sys_enter")]
 pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    let meaning = op_of_syscall(ctx.arg::<u64>(1));
-    if meaning == NO_OP {
-        return 0;
-    }
-    let thread = bpf_get_current_pid_tgid();
-    // SAFETY: the entry is copied at once; a reused one is another target's.
-    let Some(target) = (unsafe { TARGETS.get((thread >> 32) as u32) }).map(|entry| entry.target) else { return 0 };
+    enter(op_of_syscall(ctx.arg::<u64>(1)), ctx.arg(0));
+    0
+}
+
+/// `sys_exit(regs, ret)`
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    exit(ctx.arg(0), ctx.arg::<i64>(1));
+    0
+}
+
+/// `__x64_sys_NAME(regs)` and its like on other architectures.
+#[fentry]
+pub fn syscall_enter(ctx: FEntryContext) -> i32 {
     let regs: *const u8 = ctx.arg(0);
+    // SAFETY: a typed argument of the function.
+    enter(op_of_syscall(unsafe { task::syscall_number(regs) }), regs);
+    0
+}
+
+/// The result follows the one argument.
+#[fexit]
+pub fn syscall_exit(ctx: FExitContext) -> i32 {
+    exit(ctx.arg(0), ctx.arg::<i64>(1));
+    0
+}
+
+/// The functions of 32-bit system calls.
+#[fentry]
+pub fn compat_enter(_ctx: FEntryContext) -> i32 {
+    if task::watched().is_some() {
+        lost(Lost::CompatSyscall);
+    }
+    0
+}
+
+/// One comparison tells whether a call is of interest, one look-up whether its process is.
+#[inline(always)]
+fn enter(meaning: u8, regs: *const u8) {
+    if meaning == NO_OP {
+        return;
+    }
+    let Some(thread) = task::watched() else { return };
     let op = meaning & !COMPAT;
-    if is_compat() {
+    if task::is_compat() {
         if meaning & COMPAT != 0 {
             lost(Lost::CompatSyscall);
         }
-    } else if op == ASYNC_OP {
+    } else if op == AIO_SUBMIT {
         lost(Lost::AsyncSubmit);
+    } else if op == URING_SUBMIT {
+        lost(Lost::UringSubmit);
     } else if op != NO_OP {
-        enter(thread as u32, op, target, regs);
+        begin(thread, op, regs);
     }
-    0
-}
-
-#[btf_tracepoint(function = "sys_exit")]
-pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    let regs: *const u8 = ctx.arg(0);
-    let op = op_of_syscall(number(regs)) & !COMPAT;
-    if op == NO_OP || op == ASYNC_OP {
-        return 0;
-    }
-    call::end(bpf_get_current_pid_tgid() as u32, op, ctx.arg::<i64>(1));
-    0
 }
 
 #[inline(always)]
-fn enter(tid: u32, op: u8, target: u32, regs: *const u8) {
+fn exit(regs: *const u8, ret: i64) {
+    // SAFETY: a typed argument of the tracepoint or the function.
+    let op = op_of_syscall(unsafe { task::syscall_number(regs) }) & !COMPAT;
+    if op as usize >= OPS.len() {
+        return;
+    }
+    call::end(InflightKey::call(aya_ebpf::helpers::bpf_get_current_pid_tgid() as u32, op), ret);
+}
+
+#[inline(always)]
+fn begin(thread: Watched, op: u8, regs: *const u8) {
+    let key = InflightKey::call(thread.tid, op);
+    let mut what = Begin { op, target: thread.target, flags: 0 };
     if op == Op::Msync as u8 {
-        let (file, flags) = mapped_file(argument(regs, 0));
-        call::begin(tid, op, target, file.as_ref(), flags);
+        // SAFETY: as in `exit`.
+        let (file, flags) = mapped_file(unsafe { task::syscall_argument(regs, 0) });
+        what.flags = flags;
+        call::begin(key, what, file.as_ref());
         return;
     }
     if op == Op::Sync as u8 {
-        call::begin(tid, op, target, None, 0);
+        call::begin(key, what, None);
         return;
     }
-    let fd =
-        if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { argument(regs, 2) } else { argument(regs, 0) };
-    let file = match file::descriptor(fd as u32) {
-        Descriptor::Open(file) => Some(file),
-        Descriptor::Closed => None,
-        Descriptor::Unreadable => {
-            lost(Lost::KernelRead);
-            None
-        }
-    };
-    if let Some(file) = &file
-        && !file.is_storage()
-    {
-        // A write to a socket or a pipe is none of ours; a sync of one is a mistake worth counting.
-        if op >= Op::Write as u8 {
-            return;
-        }
-        call::begin(tid, op, target, None, 0);
-        return;
+    let fd = if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { 2 } else { 0 };
+    // SAFETY: as in `exit`.
+    let found = file::descriptor(unsafe { task::syscall_argument(regs, fd) } as u32);
+    let Some(file) = file::of_interest(found, op) else { return };
+    if op == Op::Pwritev2 as u8 {
+        // SAFETY: as in `exit`.
+        what.flags = rwf(unsafe { task::syscall_argument(regs, 5) } as u32);
     }
-    let durable = op == Op::Pwritev2 as u8 && argument(regs, 5) & RWF_DSYNC_OR_SYNC != 0;
-    call::begin(tid, op, target, file.as_ref(), if durable { stemedb_ebpf::DURABLE } else { 0 });
-}
-
-/// The number of the system call that returns.
-#[inline(always)]
-fn number(regs: *const u8) -> u64 {
-    // SAFETY: a typed argument of the tracepoint.
-    #[cfg(bpf_target_arch = "x86_64")]
-    unsafe {
-        read::typed::<u64>(regs, offset!(regs_orig_ax))
-    }
-    // SAFETY: as above.
-    #[cfg(bpf_target_arch = "aarch64")]
-    unsafe {
-        u64::from(read::typed::<u32>(regs, offset!(regs_syscallno)))
-    }
-}
-
-/// Argument `n` of a system call, as the kernel's own entry code has saved it.
-#[inline(always)]
-fn argument(regs: *const u8, n: usize) -> u64 {
-    #[cfg(bpf_target_arch = "x86_64")]
-    let at = match n {
-        0 => offset!(regs_di),
-        2 => offset!(regs_dx),
-        _ => offset!(regs_r9),
-    };
-    // x0 is overwritten by the result; the kernel keeps the first argument beside it.
-    #[cfg(bpf_target_arch = "aarch64")]
-    let at = if n == 0 { offset!(regs_orig_x0) } else { offset!(regs_regs) + 8 * n };
-    // SAFETY: a typed argument of the tracepoint.
-    unsafe { read::typed::<u64>(regs, at) }
-}
-
-/// Whether the current thread is in a 32-bit system call, whose number means something else.
-#[inline(always)]
-fn is_compat() -> bool {
-    // arch/x86/include/asm/thread_info.h: TS_COMPAT
-    #[cfg(bpf_target_arch = "x86_64")]
-    // SAFETY: the current task is a typed pointer.
-    unsafe {
-        read::typed::<u32>(bpf_get_current_task_btf().cast(), offset!(task_status)) & 2 != 0
-    }
-    #[cfg(bpf_target_arch = "aarch64")]
-    false
+    call::begin(key, what, file.as_ref());
 }
 
 /// The file that is mapped at an address of the current process, and what to note about the look-up.
@@ -139,7 +121,7 @@ fn mapped_file(address: u64) -> (Option<File>, u32) {
     // SAFETY: the helper calls `vma_file` at once, with the pointer that is given here.
     let found = unsafe {
         bpf_find_vma(
-            bpf_get_current_task_btf().cast(),
+            task::current().cast_mut().cast(),
             address,
             vma_file as *mut core::ffi::c_void,
             (&raw mut file).cast(),

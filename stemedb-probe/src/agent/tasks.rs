@@ -29,7 +29,8 @@ pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: impl Futur
     tokio::task::spawn_local(measure(Rc::clone(&agent)));
     tokio::task::spawn_local(http::serve(Rc::clone(&agent), listener));
     shutdown.await;
-    log::info!("stopped after {:.1} s", agent.borrow().uptime_seconds());
+    let left = agent.borrow_mut().stop();
+    log::info!("stopped: {left} calls were in flight and are not counted");
     Ok(())
 }
 

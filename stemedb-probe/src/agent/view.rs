@@ -21,6 +21,7 @@ impl Agent {
             classes: self.classes.clone(),
             syncs: self.readers.syncs.read()?,
             writes: self.readers.writes.read()?,
+            mapped: self.readers.mapped.read()?,
             errors: self.readers.errors.read()?,
             lost: self.readers.lost.read()?,
             directories: self.directory_states(),

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
 use super::{Config, ConfigError, DEFAULT_LISTEN, FilePattern, KEYS, ProcessPattern, Target, check_class, unknown};
+use crate::kernel::Mode;
 
 /// Reads a TOML file into a configuration that the flags may then change.
 pub fn read_file(path: &Path) -> Result<Config, ConfigError> {
@@ -26,11 +29,22 @@ pub fn parse_toml(text: &str) -> Result<Config, ConfigError> {
             "listen" => config.listen = parse_listen(string(value, key)?)?,
             "namespace" => config.namespace = check_namespace(string(value, key)?)?,
             "btf" => config.btf = Some(PathBuf::from(string(value, key)?)),
+            "hooks" => config.hooks = parse_hooks(string(value, key)?)?,
             "target" => read_targets(value, &mut config)?,
-            _ => return unknown(key, ["listen", "namespace", "btf", "target"].into_iter(), "the file"),
+            _ => return unknown(key, ["listen", "namespace", "btf", "hooks", "target"].into_iter(), "the file"),
         }
     }
     Ok(config)
+}
+
+fn parse_hooks(text: &str) -> Result<Mode, ConfigError> {
+    Mode::from_str(text, false).or_else(|_| {
+        let words: Vec<String> = Mode::value_variants()
+            .iter()
+            .filter_map(|mode| Some(mode.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        bad!("hooks = {text:?}: it is one of {}", words.join(", "))
+    })
 }
 
 fn read_targets(value: &toml::Value, config: &mut Config) -> Result<(), ConfigError> {

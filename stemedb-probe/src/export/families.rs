@@ -66,6 +66,7 @@ fn cells(snapshot: &Snapshot) -> Vec<(u32, u32)> {
     cells.extend(snapshot.directories.iter().map(|d| (d.target, d.class)));
     cells.extend(snapshot.syncs.iter().map(|s| (s.target, s.class)));
     cells.extend(snapshot.writes.iter().map(|w| (w.target, w.class)));
+    cells.extend(snapshot.mapped.iter().map(|m| (m.target, m.class)));
     cells.sort_unstable();
     cells.dedup();
     cells
@@ -91,6 +92,10 @@ fn cell_samples(id: Id, snapshot: &Snapshot, target: u32, class: u32) -> Samples
         Id::BytesPerFsync => vec![(vec![], sizes(write.map(|w| &w.group_bytes), 9..=30))],
         Id::Writes => by_op(write, |w| &w.calls),
         Id::BytesWritten => by_op(write, |w| &w.bytes),
+        Id::MappedDirtied => {
+            let mapped = snapshot.mapped.iter().find(|m| is_here(m.target, m.class));
+            vec![(vec![], whole(mapped.map_or(0, |m| m.bytes)))]
+        }
         Id::WriteErrors => error_samples(snapshot, target, class),
         Id::DiskUsage => measured(directories(), |usage| usage.disk_bytes),
         Id::Segments => measured(directories(), |usage| usage.files),
@@ -199,7 +204,7 @@ fn probe_samples(id: Id, snapshot: &Snapshot) -> Samples {
         }
         Id::Capability => {
             let row = |v: &crate::kernel::Verdict| {
-                let hook = v.hook.unwrap_or_default().to_owned();
+                let hook = v.hook.clone().unwrap_or_default();
                 (vec![("capability", v.capability.to_owned()), ("hook", hook)], whole(u64::from(v.hook.is_some())))
             };
             snapshot.capabilities.iter().map(row).collect()

@@ -23,6 +23,7 @@ pub fn status(snapshot: &Snapshot, uptime_seconds: f64) -> Value {
         "classes": classes(snapshot),
         "series": syncs(snapshot),
         "writes": writes(snapshot),
+        "mapped": mapped(snapshot),
         "errors": errors(snapshot),
         "lost": lost,
     })
@@ -105,6 +106,11 @@ fn writes(snapshot: &Snapshot) -> Value {
         })
     };
     snapshot.writes.iter().map(one).collect()
+}
+
+fn mapped(snapshot: &Snapshot) -> Value {
+    let one = |m: &crate::probes::mapped::MappedSeries| json!({ "target": target(snapshot, m.target), "class": class(snapshot, m.class), "folios": m.folios, "bytes": m.bytes });
+    snapshot.mapped.iter().map(one).collect()
 }
 
 fn errors(snapshot: &Snapshot) -> Value {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use btfparse::{Offset, TypeInformation, TypeVariant};
 use stemedb_ebpf::offsets::{ABSENT, FIELDS, Field, Need, Offsets};
 
+use super::types::KernelTypes;
+
 /// Where kernels keep their own BTF (`CONFIG_DEBUG_INFO_BTF`).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -45,14 +47,13 @@ pub enum BtfError {
 }
 
 /// What the BTF says.
-#[derive(Debug)]
 pub struct Resolution {
     /// The offsets; absent fields are marked.
     pub offsets: Offsets,
     /// Fields that this kernel does not have.
     pub missing: Vec<&'static Field>,
-    /// Whether the kernel has the helper `bpf_find_vma`.
-    pub find_vma: bool,
+    /// What the agent asks of the types before it attaches; large.
+    pub kernel: KernelTypes,
     /// The file that was read.
     pub path: PathBuf,
 }
@@ -100,7 +101,7 @@ pub fn resolve(path: &Path) -> Result<Resolution, BtfError> {
             None => missing.push(field),
         }
     }
-    let out = Resolution { offsets, missing, find_vma: has_find_vma(&types), path: path.to_owned() };
+    let out = Resolution { offsets, missing, kernel: KernelTypes::new(types), path: path.to_owned() };
     let lacks = [Need::Files, syscall_need()].into_iter().filter_map(|need| out.lacks(need)).collect::<Vec<_>>();
     if lacks.is_empty() { Ok(out) } else { Err(BtfError::Fields { path: path.to_owned(), missing: lacks.join(", ") }) }
 }
@@ -131,15 +132,5 @@ fn offset_of(types: &TypeInformation, ids: &[u32], field: &Field) -> Option<u32>
     candidates.into_iter().find_map(|(id, member)| match types.offset_of(id, member) {
         Ok((_, Offset::ByteOffset(offset))) if offset < ABSENT => Some(offset),
         _ => None,
-    })
-}
-
-/// `enum bpf_func_id` lists the helpers that this kernel was built with.
-fn has_find_vma(types: &TypeInformation) -> bool {
-    types.get().values().any(|variant| match variant {
-        TypeVariant::Enum(found) if found.name().as_deref() == Some("bpf_func_id") => {
-            found.named_value_list().iter().any(|value| value.name == "BPF_FUNC_find_vma")
-        }
-        _ => false,
     })
 }

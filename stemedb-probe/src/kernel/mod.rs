@@ -1,11 +1,14 @@
 //! The kernel side as the agent sees it: offsets, the loaded object, what is attached and why.
 
+mod attach;
 pub mod btf;
 pub mod hooks;
 pub mod object;
 pub mod privileges;
 pub mod programs;
+pub mod syscalls;
 pub mod testrun;
+pub mod types;
 
-pub use hooks::{CAPABILITIES, Verdict};
+pub use hooks::{CAPABILITIES, Mode, Verdict};
 pub use object::{Kernel, KernelError, Sizes};

@@ -1,20 +1,23 @@
 //! Loads the object, proves the offsets, attaches the programs.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aya::maps::{Array, MapData, MapError};
-use aya::programs::{BtfTracePoint, Program, ProgramError, RawTracePoint};
+use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
-use stemedb_ebpf::offsets::Offsets;
-use stemedb_ebpf::ops::{ASYNC_OP, COMPAT, NO_OP, OPS};
-use stemedb_ebpf::{MAX_SYSCALLS, Resolved, SYNC_CELL, Settings};
+use stemedb_ebpf::offsets::{Need, Offsets};
+use stemedb_ebpf::{RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
 
+use super::attach::{Attached, explain};
 use super::btf::{self, BtfError, Resolution};
-use super::hooks::{CAPABILITIES, Capability, Hook, Verdict};
+use super::hooks::{Mode, URING_COMPLETE_CQE, Verdict};
 use super::programs::{self, ProgramFigures};
-use super::testrun;
+use super::types::Kind;
+use super::{syscalls, testrun};
+use crate::process;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("STEMEDB_EBPF_OBJECT"));
 
@@ -98,32 +101,54 @@ impl Sizes {
 
 /// The loaded object.
 pub struct Kernel {
-    ebpf: Ebpf,
-    verdicts: Vec<Verdict>,
-    attached: Vec<&'static str>,
-    /// Only until everything is attached: it is large.
-    aya_btf: Option<Btf>,
-    offsets: Resolution,
-    sizes: Sizes,
+    pub(super) ebpf: Ebpf,
+    pub(super) verdicts: Vec<Verdict>,
+    pub(super) attached: Vec<Attached>,
+    /// Only until everything is attached: they are large.
+    pub(super) types: Option<(Resolution, Btf)>,
+    pub(super) sizes: Sizes,
+    pub(super) choice: Choice,
+    /// Where the type information comes from.
+    path: String,
+}
+
+/// How the kernel side is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// What was asked for.
+    pub mode: Mode,
+    /// Whether the programs are raw tracepoints, for which the kernel needs no type information of its own.
+    pub raw: bool,
 }
 
 impl Kernel {
     /// Loads the object for a configuration, with the kernel's BTF or that of `btf`. Nothing is attached yet.
-    pub fn load(sizes: Sizes, btf: Option<&Path>) -> Result<Self, KernelError> {
-        let path = btf.unwrap_or(Path::new(btf::VMLINUX));
-        let offsets = btf::resolve(path)?;
+    pub fn load(sizes: Sizes, mode: Mode, btf: Option<&Path>) -> Result<Self, KernelError> {
+        let own = Path::new(btf::VMLINUX);
+        let path = btf.unwrap_or(own);
+        let resolution = btf::resolve(path)?;
+        let choice = Choice { mode, raw: mode == Mode::RawTracepoint || !own.exists() };
         let aya_btf = Btf::parse_file(path, aya::Endianness::default())
             .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.to_string() })?;
-        let settings = settings(sizes, &offsets);
+        let settings = settings(sizes, &resolution, choice.raw);
+        let object = if choice.raw { Cow::Owned(raw_object()) } else { Cow::Borrowed(OBJECT) };
         let ebpf = EbpfLoader::new()
             .btf(Some(&aya_btf))
-            .override_global::<&Offsets>("OFFSETS", &offsets.offsets, true)
+            .override_global::<&Offsets>("OFFSETS", &resolution.offsets, true)
             .override_global::<&Settings>("SETTINGS", &settings, true)
             .map_max_entries("SYNC_STATS", sizes.cells() * SYNC_CELL)
             .map_max_entries("WRITE_STATS", sizes.cells())
-            .load(OBJECT)?;
-        let mut kernel =
-            Self { ebpf, verdicts: Vec::new(), attached: Vec::new(), aya_btf: Some(aya_btf), offsets, sizes };
+            .map_max_entries("MAPPED_STATS", sizes.cells())
+            .load(&object)?;
+        let mut kernel = Self {
+            ebpf,
+            verdicts: Vec::new(),
+            attached: Vec::new(),
+            types: Some((resolution, aya_btf)),
+            sizes,
+            choice,
+            path: path.display().to_string(),
+        };
         kernel.load_resolve()?;
         kernel.prove_offsets()?;
         Ok(kernel)
@@ -135,76 +160,14 @@ impl Kernel {
         &self.verdicts
     }
 
-    /// Attaches what every capability of `names` needs. A required one that cannot be had is an error.
-    pub fn attach(&mut self, names: &[&str]) -> Result<(), KernelError> {
-        for capability in CAPABILITIES.iter().filter(|capability| names.contains(&capability.name)) {
-            let verdict = self.attach_best(capability);
-            if let (None, true) = (verdict.hook, capability.required) {
-                return Err(KernelError::Required { capability: capability.name, why: verdict.why });
-            }
-            self.verdicts.push(verdict);
-        }
-        Ok(())
-    }
-
     /// Gives back the memory that only loading needs; nothing can be attached any more.
     pub fn settle(&mut self) {
-        self.aya_btf = None;
+        self.types = None;
         #[cfg(target_env = "gnu")]
         // SAFETY: the call has no precondition.
         unsafe {
             libc::malloc_trim(0);
         }
-    }
-
-    fn attach_best(&mut self, capability: &'static Capability) -> Verdict {
-        if capability.name == "cgroup" && !self.sizes.cgroups {
-            return Verdict::off(capability, "no cgroup or unit rule is configured, so nothing is attached for it");
-        }
-        if capability.name == "exe" && !self.sizes.exe_paths {
-            return Verdict::off(capability, "no exe rule is configured, so no path is read");
-        }
-        if capability.name == "msync_file" && !self.offsets.find_vma {
-            return Verdict::off(capability, "the helper bpf_find_vma came with Linux 5.17");
-        }
-        let mut refused = Vec::new();
-        for hook in capability.hooks {
-            match self.attach_hook(hook) {
-                Ok(()) => {
-                    let why = if refused.is_empty() {
-                        "the first choice, which this kernel allows".to_owned()
-                    } else {
-                        refused.join("; ")
-                    };
-                    return Verdict::on(capability, hook, why);
-                }
-                Err(why) => refused.push(format!("{}: {why}", hook.name)),
-            }
-        }
-        Verdict::off(capability, refused.join("; "))
-    }
-
-    fn attach_hook(&mut self, hook: &Hook) -> Result<(), String> {
-        for need in hook.needs {
-            if let Some(missing) = self.offsets.lacks(*need) {
-                return Err(format!("this kernel's type information has no {missing}"));
-            }
-        }
-        for name in hook.programs {
-            if !self.attached.contains(name) {
-                self.attach_program(name).map_err(|error| explain(&error))?;
-                self.attached.push(name);
-            }
-        }
-        Ok(())
-    }
-
-    fn attach_program(&mut self, name: &str) -> Result<(), ProgramError> {
-        let program: &mut BtfTracePoint = program_mut(&mut self.ebpf, name)?;
-        let btf = self.aya_btf.as_ref().ok_or(ProgramError::NotLoaded)?;
-        program.load(name, btf)?;
-        program.attach()?;
-        Ok(())
     }
 
     fn load_resolve(&mut self) -> Result<(), KernelError> {
@@ -224,7 +187,7 @@ impl Kernel {
         let answer = answers.get(&0, 0)?;
         if returned != 0 || answer.inode == 0 {
             return Err(KernelError::Offsets {
-                path: self.offsets.path.display().to_string(),
+                path: self.path.clone(),
                 why: "an open file of the agent could not be followed".to_owned(),
             });
         }
@@ -240,7 +203,7 @@ impl Kernel {
         let answer = self.resolve(file.as_fd())?;
         let wrong = |what: &str, expected: String, got: String| {
             Err(KernelError::Offsets {
-                path: self.offsets.path.display().to_string(),
+                path: self.path.clone(),
                 why: format!("{what} of /proc/self/exe is {expected}, but the programs read {got}"),
             })
         };
@@ -262,11 +225,7 @@ impl Kernel {
     /// The figures that the kernel keeps about each attached program.
     #[must_use]
     pub fn program_figures(&self) -> Vec<ProgramFigures> {
-        let figures = |name: &&str| {
-            let fd = self.ebpf.program(name)?.fd().ok()?;
-            programs::figures(name, fd.as_fd()).ok()
-        };
-        self.attached.iter().filter_map(figures).collect()
+        self.attached.iter().filter_map(|one| programs::figures(&one.name, one.program.as_fd()).ok()).collect()
     }
 
     /// Fills an array from its beginning.
@@ -284,36 +243,25 @@ impl Kernel {
     }
 }
 
-fn program_mut<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut P, ProgramError>
+/// The object with its tracepoint programs as raw ones. The kind of a program is the first part of its section's name, and
+/// both have the same length and the same arguments.
+fn raw_object() -> Vec<u8> {
+    const TYPED: &[u8] = b"tp_btf/";
+    const RAW: &[u8] = b"raw_tp/";
+    let mut object = OBJECT.to_vec();
+    let mut from = 0;
+    while let Some(at) = object[from..].windows(TYPED.len()).position(|window| window == TYPED) {
+        object[from + at..from + at + RAW.len()].copy_from_slice(RAW);
+        from += at + RAW.len();
+    }
+    object
+}
+
+pub(super) fn program_mut<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut P, ProgramError>
 where
     &'e mut P: TryFrom<&'e mut Program, Error = ProgramError>,
 {
     ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
-}
-
-/// The kernel's answer; of a verifier's log the last lines, which hold the reason.
-fn explain(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let tail: Vec<&str> = log.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
-            log::debug!("verifier log:\n{log}");
-            format!(
-                "the kernel refused the program: {io_error} ({})",
-                tail.into_iter().rev().collect::<Vec<_>>().join(" / ")
-            )
-        }
-        ProgramError::Btf(error) => format!("no such tracepoint in this kernel's type information: {error}"),
-        other => {
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(error) = source {
-                text = format!("{text}: {error}");
-                source = error.source();
-            }
-            text
-        }
-    }
 }
 
 fn fs_is(file: &std::fs::File, magics: &[libc::c_long]) -> bool {
@@ -322,72 +270,23 @@ fn fs_is(file: &std::fs::File, magics: &[libc::c_long]) -> bool {
     unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) == 0 && magics.contains(&stat.assume_init().f_type) }
 }
 
-fn settings(sizes: Sizes, offsets: &Resolution) -> Settings {
-    let mut op_of_syscall = [NO_OP; MAX_SYSCALLS];
-    for (op, number) in SYSCALLS {
-        debug_assert!(OPS.iter().any(|row| row.name == *op));
-        if let (Some(index), Ok(number)) = (OPS.iter().position(|row| row.name == *op), usize::try_from(*number))
-            && let Some(slot) = op_of_syscall.get_mut(number)
-        {
-            *slot = u8::try_from(index).unwrap_or(NO_OP);
-        }
-    }
-    for number in [libc::SYS_io_uring_enter, libc::SYS_io_submit] {
-        if let Some(slot) = usize::try_from(number).ok().and_then(|number| op_of_syscall.get_mut(number)) {
-            *slot = ASYNC_OP;
-        }
-    }
-    for number in COMPAT_SYSCALLS {
-        op_of_syscall[*number] |= COMPAT;
-    }
+fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
+    let types = &resolution.kernel;
+    let has = |need| resolution.lacks(need).is_none();
+    let in_cqe = types.check(Kind::Tracepoint, &URING_COMPLETE_CQE).is_ok();
     Settings {
-        op_of_syscall,
+        op_of_syscall: syscalls::by_number(),
+        op_of_uring: syscalls::by_uring_opcode(),
         classes: sizes.classes,
         process_rules: sizes.process_rules,
         class_rules: sizes.class_rules,
-        exe_paths: u32::from(sizes.exe_paths && offsets.lacks(stemedb_ebpf::offsets::Need::ExePath).is_none()),
-        find_vma: u32::from(offsets.find_vma && offsets.lacks(stemedb_ebpf::offsets::Need::Msync).is_none()),
+        exe_paths: u32::from(sizes.exe_paths && has(Need::ExePath)),
+        find_vma: u32::from(!raw && types.has_helper("find_vma") && has(Need::Msync)),
+        typed: u32::from(!raw),
+        uring_result: if in_cqe { RESULT_IS_IN_CQE } else { RESULT_IS_ARGUMENT },
+        // Where the kernel has no such bit it has no such tracepoint either (5.18).
+        folio_head_bit: types.constant("pageflags", "PG_head").unwrap_or(0),
+        page_shift: process::page_size().trailing_zeros(),
         zero: 0,
-    }
-}
-
-/// The numbers of the system calls on this architecture, by the names in [`OPS`].
-const SYSCALLS: &[(&str, libc::c_long)] = &[
-    ("fsync", libc::SYS_fsync),
-    ("fdatasync", libc::SYS_fdatasync),
-    ("sync_file_range", libc::SYS_sync_file_range),
-    ("msync", libc::SYS_msync),
-    ("syncfs", libc::SYS_syncfs),
-    ("sync", libc::SYS_sync),
-    ("write", libc::SYS_write),
-    ("pwrite64", libc::SYS_pwrite64),
-    ("writev", libc::SYS_writev),
-    ("pwritev", libc::SYS_pwritev),
-    ("pwritev2", libc::SYS_pwritev2),
-    ("sendfile", libc::SYS_sendfile),
-    ("splice", libc::SYS_splice),
-    ("copy_file_range", libc::SYS_copy_file_range),
-    ("fallocate", libc::SYS_fallocate),
-];
-
-/// The same calls in a 32-bit program (arch/x86/entry/syscalls/syscall_32.tbl, arm's is not decoded): they are not
-/// followed, but counted as lost. From `write` to `pwritev2`.
-const COMPAT_SYSCALLS: &[usize] = if cfg!(target_arch = "x86_64") {
-    &[4, 36, 118, 144, 146, 148, 181, 187, 239, 313, 314, 324, 334, 344, 377, 379]
-} else {
-    &[]
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_operation_has_its_system_call() {
-        assert_eq!(SYSCALLS.len(), OPS.len());
-        for (op, (name, number)) in OPS.iter().zip(SYSCALLS) {
-            assert_eq!(op.name, *name);
-            assert!(usize::try_from(*number).unwrap() < MAX_SYSCALLS);
-        }
     }
 }

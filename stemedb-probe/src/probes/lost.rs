@@ -9,12 +9,13 @@ use crate::kernel::{Kernel, KernelError};
 pub struct Reader {
     counts: PerCpuArray<MapData, u64>,
     own: [u64; LOST.len()],
+    ignored: [bool; LOST.len()],
 }
 
 impl Reader {
     /// Takes the map.
     pub fn new(kernel: &mut Kernel) -> Result<Self, KernelError> {
-        Ok(Self { counts: kernel.take("LOST_COUNTS")?, own: [0; LOST.len()] })
+        Ok(Self { counts: kernel.take("LOST_COUNTS")?, own: [0; LOST.len()], ignored: [false; LOST.len()] })
     }
 
     /// Counts a loss on the agent's side.
@@ -27,10 +28,16 @@ impl Reader {
         self.own[reason as usize] = n;
     }
 
+    /// Does not count a reason that the kernel side counts: nothing is lost by it.
+    pub fn ignore(&mut self, reason: Lost) {
+        self.ignored[reason as usize] = true;
+    }
+
     /// The count of every reason, in the order of [`LOST`].
     pub fn read(&self) -> Result<Vec<u64>, KernelError> {
         let mut out = self.own.to_vec();
-        for (index, sum) in (0..).zip(&mut out) {
+        let counted = (0..).zip(&mut out).zip(&self.ignored).filter(|(_, ignored)| !**ignored);
+        for ((index, sum), _) in counted {
             *sum += self.counts.get(&index, 0)?.iter().sum::<u64>();
         }
         Ok(out)

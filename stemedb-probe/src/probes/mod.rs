@@ -3,6 +3,7 @@
 pub mod errors;
 pub mod events;
 pub mod lost;
+pub mod mapped;
 pub mod pending;
 pub mod sync;
 pub mod write;

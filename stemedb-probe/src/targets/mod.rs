@@ -160,6 +160,14 @@ impl Targets {
         let _ = self.watched.remove(&pid);
     }
 
+    /// Watches nothing any more: no call begins from here on.
+    pub fn unwatch_all(&mut self) {
+        let keys: Vec<u32> = self.watched.keys().filter_map(Result::ok).collect();
+        for pid in keys {
+            let _ = self.watched.remove(&pid);
+        }
+    }
+
     /// Processes that are watched now.
     #[must_use]
     pub fn processes(&self) -> &BTreeMap<u32, Process> {

@@ -158,6 +158,8 @@ pub struct Status {
     pub errors: Vec<Failures>,
     /// What is missing.
     pub lost: BTreeMap<String, u64>,
+    /// What stores through mappings made dirty.
+    pub mapped: Vec<Mapped>,
     /// Targets.
     pub targets: Vec<Target>,
     /// Class directories.
@@ -186,6 +188,7 @@ pub struct Writes {
     pub target: String,
     pub class: String,
     pub ops: Vec<WriteOp>,
+    pub sum_ns: u64,
     pub group_writes: Group,
     pub group_bytes: Group,
     pub flush: Flush,
@@ -224,6 +227,16 @@ pub struct Failures {
     pub count: u64,
 }
 
+/// Page cache of one class that stores through shared mappings made dirty.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "as in /status")]
+pub struct Mapped {
+    pub target: String,
+    pub class: String,
+    pub bytes: u64,
+    pub folios: u64,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[allow(missing_docs, reason = "as in /status")]
 pub struct Target {
@@ -245,6 +258,13 @@ pub struct Class {
 }
 
 impl Status {
+    /// Whether a capability is there.
+    pub fn is_on(&self, capability: &str) -> bool {
+        self.capabilities
+            .iter()
+            .any(|one| one["capability"] == capability && one.get("hook").is_some_and(serde_json::Value::is_string))
+    }
+
     /// Calls of an operation on a class of target `t`.
     pub fn calls(&self, class: &str, op: &str) -> u64 {
         let syncs = self.series.iter().filter(|s| s.target == "t" && s.class == class && s.op == op).map(|s| s.calls);
@@ -275,6 +295,17 @@ impl Status {
             out[*slot] += count;
         }
         out
+    }
+
+    /// Bytes and folios of a class that stores through mappings made dirty.
+    pub fn mapped(&self, class: &str) -> (u64, u64) {
+        let entries = self.mapped.iter().filter(|entry| entry.target == "t" && entry.class == class);
+        entries.fold((0, 0), |(bytes, folios), entry| (bytes + entry.bytes, folios + entry.folios))
+    }
+
+    /// Whether a capability is on.
+    pub fn has(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|verdict| verdict["capability"] == capability && !verdict["hook"].is_null())
     }
 
     /// Everything that is missing, by reason, without the zeros.

@@ -9,8 +9,16 @@ use crate::agent::Status;
 
 /// Fails with every row that differs, or with every loss that the agent reports.
 pub fn equal(status: &Status, tally: &Tally) -> Result<()> {
+    equal_but_for(status, tally, &[])
+}
+
+/// The same where these losses have to be reported, and no others; a number that is 0 stands for none.
+pub fn equal_but_for(status: &Status, tally: &Tally, losses: &[(&str, u64)]) -> Result<()> {
     let mut wrong = differences(status, tally)?;
-    wrong.extend(status.losses().iter().map(|(reason, n)| format!("lost {n} ({reason})")));
+    let expected: Vec<_> = losses.iter().copied().filter(|(_, n)| *n != 0).collect();
+    if status.losses() != expected {
+        wrong.push(format!("lost {:?} instead of {expected:?}", status.losses()));
+    }
     if wrong.is_empty() {
         return Ok(());
     }

@@ -5,11 +5,13 @@ pub mod agent;
 pub mod bpf;
 pub mod compare;
 pub mod exposition;
+pub mod fio;
 pub mod fs;
 pub mod golden;
 pub mod load;
 pub mod outcome;
 pub mod prometheus;
+pub mod quantiles;
 pub mod web;
 
 use std::path::PathBuf;

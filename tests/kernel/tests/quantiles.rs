@@ -7,14 +7,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use stemedb_ebpf::slots::{QUANTILE_ERROR, SLOTS, latency_slot, quantile};
+use stemedb_ebpf::slots::{QUANTILE_ERROR, quantile};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::quantiles::{QUANTILES, check_dominance, exact};
 use stemedb_kernel_tests::scaled;
 use stemedb_workload::Tally;
-
-const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 /// What an `fdatasync` costs outside of the kernel's measurement, in seconds: most of a call that fails at once.
 fn cost_of_a_call(dir: &Path) -> Result<f64> {
@@ -30,13 +29,6 @@ fn cost_of_a_call(dir: &Path) -> Result<f64> {
     Ok((outside - inside).max(0.0))
 }
 
-/// The load's own quantile in seconds.
-fn exact(sorted: &[u64], q: f64) -> f64 {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
-    let rank = ((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len());
-    sorted[rank - 1] as f64 / 1e9
-}
-
 fn compare(dir: &Path, threads: &str) -> Result<()> {
     let cost = cost_of_a_call(dir)?;
     let args =
@@ -50,7 +42,7 @@ fn compare(dir: &Path, threads: &str) -> Result<()> {
     let mut seen = tally.sync_ns("wal").to_vec();
     seen.sort_unstable();
     assert_eq!(slots.iter().sum::<u64>(), seen.len() as u64);
-    check_dominance(&slots, &seen);
+    check_dominance(&slots, &seen)?;
     for q in QUANTILES {
         let kernel = quantile(&slots, q).context("nothing counted")?;
         let high = exact(&seen, q) * (1.0 + QUANTILE_ERROR);
@@ -62,20 +54,6 @@ fn compare(dir: &Path, threads: &str) -> Result<()> {
     let max = status.series.iter().filter(|s| s.class == "wal").map(|s| s.max_ns).max().unwrap_or(0);
     assert!(max <= *seen.last().context("empty")?, "the longest call inside is not longer than outside");
     Ok(())
-}
-
-/// No slot bound has fewer calls below it inside than outside.
-fn check_dominance(slots: &[u64; SLOTS], seen: &[u64]) {
-    let mut outside = [0_u64; SLOTS];
-    for ns in seen {
-        outside[latency_slot(*ns)] += 1;
-    }
-    let (mut below_inside, mut below_outside) = (0, 0);
-    for slot in 0..SLOTS {
-        below_inside += slots[slot];
-        below_outside += outside[slot];
-        assert!(below_inside >= below_outside, "slot {slot}: {below_inside} calls inside, {below_outside} outside");
-    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use stemedb_ebpf::ops::Op;
+use stemedb_ebpf::ops::{Family, OPS, Op};
 
 use crate::sys::{self, Mapping};
 use crate::tally::ClassTally;
@@ -14,11 +14,30 @@ use crate::tally::ClassTally;
 #[derive(Debug)]
 pub struct Counted<'a> {
     class: &'a mut ClassTally,
+    /// What a write counts as besides, when it is durable at its return.
+    durable: Option<Op>,
 }
 
 impl<'a> Counted<'a> {
     pub(crate) fn new(class: &'a mut ClassTally) -> Self {
-        Self { class }
+        Self { class, durable: None }
+    }
+
+    /// For calls on a file that is open with `O_SYNC` or `O_DSYNC`, or with the `RWF_*` flag for it: each write is counted as
+    /// a sync besides, of the operation [`Op::OSync`] or [`Op::ODsync`]. Its error is not counted twice.
+    #[must_use]
+    pub fn durably(self, op: Option<Op>) -> Self {
+        Self { durable: op, ..self }
+    }
+
+    /// Counts a request that was made and timed elsewhere.
+    pub fn request(&mut self, op: Op, result: &io::Result<usize>, ns: u64) {
+        self.class.record(op, result, ns);
+        if let Some(durable) = self.durable
+            && OPS[op as usize].family == Family::Write
+        {
+            self.class.record(durable, &Ok(0), ns);
+        }
     }
 
     /// `write(2)`
@@ -87,9 +106,9 @@ impl<'a> Counted<'a> {
         self.count(Op::SyncFileRange, || sys::sync_file_range(fd.as_raw_fd(), offset, len, flags))
     }
 
-    /// `msync(2)` of a part of a mapped file, with `MS_SYNC`
-    pub fn msync(&mut self, map: &Mapping, offset: usize, len: usize) -> io::Result<usize> {
-        self.count(Op::Msync, || map.sync(offset, len))
+    /// `msync(2)` of a part of a mapped file, with `MS_*` flags
+    pub fn msync(&mut self, map: &Mapping, offset: usize, len: usize, flags: i32) -> io::Result<usize> {
+        self.count(Op::Msync, || map.sync(offset, len, flags))
     }
 
     /// `syncfs(2)`
@@ -110,7 +129,7 @@ impl<'a> Counted<'a> {
         let start = Instant::now();
         let result = call();
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.class.record(op, &result, ns);
+        self.request(op, &result, ns);
         result
     }
 }

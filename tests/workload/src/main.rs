@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{demo, exact, hold, latency, short};
+use commands::{demo, exact, hold, latency, short, uring};
 
 /// Loads that count and time their own system calls.
 ///
@@ -33,6 +33,8 @@ enum Command {
     Short(short::Args),
     Latency(latency::Args),
     Hold(hold::Args),
+    Uring(uring::Args),
+    UringLatency(uring::LatencyArgs),
 }
 
 fn main() -> ExitCode {
@@ -57,5 +59,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Short(args) => short::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Hold(args) => hold::run(&args),
+        Command::Uring(args) => uring::run(&args),
+        Command::UringLatency(args) => uring::run_latency(&args),
     }
 }

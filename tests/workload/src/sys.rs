@@ -1,11 +1,14 @@
 //! System calls without anything around them: each function makes one call, does not repeat it when it is
 //! interrupted or short, and has no other way when the kernel refuses it.
 
+pub mod aio;
+pub mod uring;
+
 use std::ffi::CStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use libc::{c_int, c_long, off_t};
 
@@ -118,8 +121,10 @@ pub struct Mapping {
     len: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone and is reached through `&mut` only.
+// SAFETY: the mapping belongs to this value alone; it is reached through `&mut`, and through `&` only atomically.
 unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps the first `len` bytes of a file, which has to be at least as long.
@@ -141,11 +146,25 @@ impl Mapping {
         }
     }
 
-    /// `msync(2)` with `MS_SYNC`; `offset` has to be that of a page.
-    pub fn sync(&self, offset: usize, len: usize) -> io::Result<usize> {
+    /// `msync(2)` with `MS_*` flags; `offset` has to be that of a page.
+    pub fn sync(&self, offset: usize, len: usize, flags: i32) -> io::Result<usize> {
         let start = self.start.as_ptr().wrapping_add(offset);
         // SAFETY: the kernel checks the range, and changes no memory.
-        outcome(unsafe { libc::msync(start.cast(), len, libc::MS_SYNC) })
+        outcome(unsafe { libc::msync(start.cast(), len, flags) })
+    }
+
+    /// Changes the first byte of each `step` bytes, also while other threads do. Whoever reads the file finds `value` there.
+    pub fn touch(&self, step: usize, value: u8) {
+        for at in (0..self.len).step_by(step) {
+            // SAFETY: `at` is inside the mapping, and every access to a byte that threads share is atomic.
+            unsafe { AtomicU8::from_ptr(self.start.as_ptr().add(at)) }.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// `read(2)` into the mapping: the kernel stores, on behalf of the process.
+    pub fn read_into(&mut self, from: &impl AsRawFd) -> io::Result<usize> {
+        // SAFETY: the range is this mapping's, to which no reference is left.
+        outcome(unsafe { libc::read(from.as_raw_fd(), self.start.as_ptr().cast(), self.len) })
     }
 }
 
@@ -153,6 +172,19 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range is this mapping's, to which no reference is left.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Limits the size of the files that this process writes (`RLIMIT_FSIZE`, the soft one). A write beyond it fails with `EFBIG`
+/// and sends no signal.
+pub fn limit_file_size(bytes: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the calls; a signal that is ignored has no handler to be unsafe.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        outcome(libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit))?;
+        limit.rlim_cur = bytes;
+        outcome(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit)).map(drop)
     }
 }
 

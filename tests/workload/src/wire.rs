@@ -149,10 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn operations_have_the_names_of_the_system_calls() {
+    fn operations_have_the_names_that_the_agent_gives_them() {
         let names: Vec<_> = OPS.iter().map(|info| info.name).collect();
-        let expected = "fsync fdatasync sync_file_range msync syncfs sync write pwrite64 writev pwritev pwritev2 \
-                        sendfile splice copy_file_range fallocate";
+        let expected = "fsync fdatasync sync_file_range msync syncfs sync o_sync o_dsync io_uring_fsync io_uring_fdatasync \
+                        io_uring_sync_file_range aio_fsync aio_fdsync write pwrite64 writev pwritev pwritev2 sendfile \
+                        splice copy_file_range fallocate io_uring_write io_uring_writev io_uring_write_fixed \
+                        io_uring_writev_fixed io_uring_fallocate io_uring_splice aio_pwrite aio_pwritev";
         assert_eq!(names.join(" "), expected);
     }
 }

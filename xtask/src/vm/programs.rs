@@ -23,6 +23,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "short_lives", host: true },
     Suite { name: "files", host: true },
     Suite { name: "errors", host: true },
+    Suite { name: "uring", host: true },
     Suite { name: "namespaces", host: true },
     Suite { name: "leaving", host: true },
     Suite { name: "quantiles", host: true },

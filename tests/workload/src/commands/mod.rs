@@ -1,11 +1,13 @@
 //! The loads.
 
 pub(crate) mod append;
+pub(crate) mod crew;
 pub(crate) mod demo;
 pub(crate) mod exact;
 pub(crate) mod hold;
 pub(crate) mod latency;
 pub(crate) mod short;
+pub(crate) mod uring;
 
 /// How many of `total` pieces of work worker `index` of `workers` does: the shares differ by one at most.
 pub(crate) fn share(total: u64, workers: u64, index: u64) -> u64 {

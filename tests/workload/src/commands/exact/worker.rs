@@ -131,7 +131,7 @@ impl Worker {
             Op::Msync => {
                 let page = self.rng.index(PAGES) * PAGE;
                 files.mapped.set(page, b'm');
-                calls.msync(&files.mapped, page, self.rng.index(PAGE) + 1)
+                calls.msync(&files.mapped, page, self.rng.index(PAGE) + 1, libc::MS_SYNC)
             }
             _ => calls.fsync(&files.out),
         };

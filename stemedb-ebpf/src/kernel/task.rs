@@ -1,0 +1,88 @@
+//! The thread that runs, and the system call that it is in.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+
+use super::maps::{TARGETS, offset, setting};
+use super::read;
+
+/// A thread of a target.
+#[derive(Clone, Copy)]
+pub struct Watched {
+    /// Thread id.
+    pub tid: u32,
+    /// Index of the target.
+    pub target: u32,
+}
+
+/// The current thread, if its process is watched.
+#[inline(always)]
+pub fn watched() -> Option<Watched> {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: the entry is copied at once; a reused one is another target's.
+    let target = unsafe { TARGETS.get((thread >> 32) as u32) }?.target;
+    Some(Watched { tid: thread as u32, target })
+}
+
+/// `struct task_struct` of the current thread.
+#[inline(always)]
+pub fn current() -> *const u8 {
+    // SAFETY: the helpers have no precondition. The second is for kernels without BTF, which refuse the first.
+    unsafe {
+        if setting!(typed) != 0 { bpf_get_current_task_btf().cast() } else { bpf_get_current_task() as *const u8 }
+    }
+}
+
+/// The number of the system call whose registers these are.
+///
+/// # Safety
+/// As for [`read::typed`].
+#[inline(always)]
+pub unsafe fn syscall_number(regs: *const u8) -> u64 {
+    #[cfg(bpf_target_arch = "x86_64")]
+    // SAFETY: see above.
+    unsafe {
+        read::typed::<u64>(regs, offset!(regs_orig_ax))
+    }
+    #[cfg(bpf_target_arch = "aarch64")]
+    // SAFETY: see above.
+    unsafe {
+        u64::from(read::typed::<u32>(regs, offset!(regs_syscallno)))
+    }
+}
+
+/// Argument `n` of a system call, as the kernel's own entry code has saved it.
+///
+/// # Safety
+/// As for [`read::typed`].
+#[inline(always)]
+pub unsafe fn syscall_argument(regs: *const u8, n: usize) -> u64 {
+    #[cfg(bpf_target_arch = "x86_64")]
+    let at = match n {
+        0 => offset!(regs_di),
+        2 => offset!(regs_dx),
+        _ => offset!(regs_r9),
+    };
+    // x0 is overwritten by the result; the kernel keeps the first argument beside it.
+    #[cfg(bpf_target_arch = "aarch64")]
+    let at = if n == 0 { offset!(regs_orig_x0) } else { offset!(regs_regs) + 8 * n };
+    // SAFETY: see above.
+    unsafe { read::typed::<u64>(regs, at) }
+}
+
+/// Whether the current thread is in a 32-bit system call, whose number means something else.
+#[inline(always)]
+pub fn is_compat() -> bool {
+    // arch/x86/include/asm/thread_info.h: TS_COMPAT
+    #[cfg(bpf_target_arch = "x86_64")]
+    // SAFETY: the current task is a typed pointer.
+    unsafe {
+        read::typed::<u32>(current(), offset!(task_status)) & 2 != 0
+    }
+    // arch/arm64/include/asm/thread_info.h: TIF_32BIT
+    #[cfg(bpf_target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        read::typed::<u64>(current(), offset!(task_flags)) & (1 << 22) != 0
+    }
+}

@@ -1,0 +1,249 @@
+//! Attaches what each capability needs, by the best hook that this kernel allows, and says why not by a better one.
+
+use aya::programs::{BtfTracePoint, FEntry, FExit, ProgramError, ProgramFd, RawTracePoint};
+use aya::{Btf, Ebpf};
+
+use super::btf::Resolution;
+use super::hooks::{Arg, Attach, CAPABILITIES, Capability, Hook, Mode, Place, Point, Verdict};
+use super::object::{Choice, Kernel, KernelError, program_mut};
+use super::syscalls;
+use super::types::Kind;
+
+/// The one argument of every function of a system call.
+const SYSCALL_ARGS: &[Arg] = &[Arg::To("pt_regs")];
+
+/// A program that runs. It is detached when this is dropped.
+pub(super) struct Attached {
+    /// Its name in the object; with the function where one program is on several.
+    pub(super) name: String,
+    /// The program itself, for its figures.
+    pub(super) program: ProgramFd,
+    _link: Box<dyn Send>,
+}
+
+impl Kernel {
+    /// Attaches what every capability of `names` needs. A required one that cannot be had is an error.
+    pub fn attach(&mut self, names: &[&str]) -> Result<(), KernelError> {
+        for capability in CAPABILITIES.iter().filter(|capability| names.contains(&capability.name)) {
+            let verdict = self.attach_best(capability);
+            if let (None, true) = (&verdict.hook, capability.required) {
+                return Err(KernelError::Required { capability: capability.name, why: verdict.why });
+            }
+            self.verdicts.push(verdict);
+        }
+        Ok(())
+    }
+
+    /// Detaches the programs of capabilities.
+    pub fn detach(&mut self, names: &[&str]) {
+        let hooks = CAPABILITIES.iter().filter(|one| names.contains(&one.name)).flat_map(|one| one.hooks);
+        let programs: Vec<&str> = hooks.flat_map(|hook| hook.programs).map(|attach| attach.program).collect();
+        self.attached.retain(|one| !programs.contains(&one.name.as_str()));
+    }
+
+    /// Whether a capability is there.
+    #[must_use]
+    pub fn has(&self, capability: &str) -> bool {
+        self.verdicts.iter().any(|verdict| verdict.capability == capability && verdict.hook.is_some())
+    }
+
+    fn attach_best(&mut self, capability: &'static Capability) -> Verdict {
+        if capability.name == "cgroup" && !self.sizes.cgroups {
+            return Verdict::off(capability, "no cgroup or unit rule is configured, so nothing is attached for it");
+        }
+        if capability.name == "exe" && !self.sizes.exe_paths {
+            return Verdict::off(capability, "no exe rule is configured, so no path is read");
+        }
+        let alternatives = capability.hooks.len() > 1;
+        let mut refused = Vec::new();
+        for hook in capability.hooks {
+            let name = self.choice.label(hook);
+            match self.attach_hook(hook, alternatives) {
+                Ok(()) => {
+                    let why = if refused.is_empty() {
+                        "the first choice, which this kernel allows".to_owned()
+                    } else {
+                        refused.join("; ")
+                    };
+                    return Verdict::on(capability, name, why);
+                }
+                Err(why) => refused.push(format!("{name}: {why}")),
+            }
+        }
+        Verdict::off(capability, refused.join("; "))
+    }
+
+    /// All of a hook's programs, or none.
+    fn attach_hook(&mut self, hook: &Hook, alternatives: bool) -> Result<(), String> {
+        self.choice.allows(hook, alternatives)?;
+        let before = self.attached.len();
+        let attached = self.attach_programs(hook);
+        if attached.is_err() {
+            self.attached.truncate(before);
+        }
+        attached
+    }
+
+    fn attach_programs(&mut self, hook: &Hook) -> Result<(), String> {
+        let Some((resolution, btf)) = &self.types else {
+            return Err("everything has been attached already".to_owned());
+        };
+        for need in hook.needs {
+            if let Some(missing) = resolution.lacks(*need) {
+                return Err(format!("this kernel's type information has no {missing}"));
+            }
+        }
+        for (helper, since) in hook.helpers {
+            if !resolution.kernel.has_helper(helper) {
+                return Err(format!("the helper bpf_{helper} came with Linux {since}"));
+            }
+        }
+        for attach in hook.programs {
+            for one in self.choice.resolve(attach, resolution)? {
+                if self.attached.iter().all(|other| other.name != one.name) {
+                    let attached = one.attach(&mut self.ebpf, btf).map_err(|error| explain(&error))?;
+                    self.attached.push(attached);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Choice {
+    /// A hook's name with the kind of its programs.
+    fn label(self, hook: &Hook) -> String {
+        match (hook.programs.is_empty(), hook.is_fentry(), self.raw) {
+            (true, ..) => hook.name.to_owned(),
+            (_, true, _) => format!("fentry:{}", hook.name),
+            (_, _, true) => format!("raw_tp:{}", hook.name),
+            _ => format!("tp_btf:{}", hook.name),
+        }
+    }
+
+    /// Whether a hook can be used as the agent was asked to run.
+    fn allows(self, hook: &Hook, alternatives: bool) -> Result<(), String> {
+        if hook.typed && self.raw {
+            return Err(match self.mode {
+                Mode::RawTracepoint => "ruled out by --hooks raw-tracepoint".to_owned(),
+                _ => "this kernel has no type information of its own (CONFIG_DEBUG_INFO_BTF)".to_owned(),
+            });
+        }
+        let fentry = hook.is_fentry() && !hook.programs.is_empty();
+        match self.mode {
+            Mode::Tracepoint if fentry => Err("ruled out by --hooks tracepoint".to_owned()),
+            Mode::Fentry if !fentry && alternatives => Err("ruled out by --hooks fentry".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The places of a program on this kernel.
+    fn resolve(self, attach: &Attach, resolution: &Resolution) -> Result<Vec<One>, String> {
+        let types = &resolution.kernel;
+        let one = |kind, name: String, to: String| One { program: attach.program, kind, name, to };
+        let function = |kind, point: &Point| {
+            types.check(Kind::Function, point)?;
+            Ok(vec![one(kind, attach.program.to_owned(), point.name.to_owned())])
+        };
+        let functions = |kind, names: Vec<String>| {
+            let each = |to: String| {
+                // The names live as long as the kernel's own; a point wants one for its message only.
+                types.check_function(&to, SYSCALL_ARGS)?;
+                Ok(one(kind, format!("{}:{to}", attach.program), to))
+            };
+            names.into_iter().map(each).collect()
+        };
+        match attach.place {
+            Place::Tracepoint(points) => {
+                let mut refused = Vec::new();
+                for point in points {
+                    match types.check(Kind::Tracepoint, point) {
+                        Ok(()) => {
+                            let kind = if self.raw { ProgramKind::RawTracepoint } else { ProgramKind::Tracepoint };
+                            return Ok(vec![one(kind, attach.program.to_owned(), point.name.to_owned())]);
+                        }
+                        Err(why) => refused.push(why),
+                    }
+                }
+                Err(refused.join(", "))
+            }
+            Place::Entry(point) => function(ProgramKind::Entry, &point),
+            Place::Exit(point) => function(ProgramKind::Exit, &point),
+            Place::SyscallEntry(family) => functions(ProgramKind::Entry, syscalls::functions(family)),
+            Place::SyscallExit(family) => functions(ProgramKind::Exit, syscalls::functions(family)),
+            Place::CompatEntry(family) => {
+                let there = syscalls::compat_functions(family).into_iter().filter(|name| types.has_function(name));
+                functions(ProgramKind::Entry, there.map(str::to_owned).collect())
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum ProgramKind {
+    Tracepoint,
+    RawTracepoint,
+    Entry,
+    Exit,
+}
+
+/// One program at one place.
+struct One {
+    program: &'static str,
+    kind: ProgramKind,
+    name: String,
+    to: String,
+}
+
+/// Loads, attaches, and frees the program's slot in the object: the next function wants a program of its own from it.
+macro_rules! attach {
+    ($ebpf:expr, $type:ty, $one:expr, |$program:ident| $load:expr, $attach:expr) => {{
+        let $program: &mut $type = program_mut($ebpf, $one.program)?;
+        $load?;
+        let fd = $program.fd()?.try_clone()?;
+        let link = $attach.and_then(|id| $program.take_link(id));
+        $program.unload()?;
+        Ok(Attached { name: $one.name, program: fd, _link: Box::new(link?) })
+    }};
+}
+
+impl One {
+    fn attach(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<Attached, ProgramError> {
+        match self.kind {
+            ProgramKind::Tracepoint => {
+                attach!(ebpf, BtfTracePoint, self, |program| program.load(&self.to, btf), program.attach())
+            }
+            ProgramKind::RawTracepoint => {
+                attach!(ebpf, RawTracePoint, self, |program| program.load(), program.attach(&self.to))
+            }
+            ProgramKind::Entry => attach!(ebpf, FEntry, self, |program| program.load(&self.to, btf), program.attach()),
+            ProgramKind::Exit => attach!(ebpf, FExit, self, |program| program.load(&self.to, btf), program.attach()),
+        }
+    }
+}
+
+/// The kernel's answer; of a verifier's log the last lines, which hold the reason.
+pub(super) fn explain(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let tail: Vec<&str> = log.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
+            log::debug!("verifier log:\n{log}");
+            if tail.is_empty() {
+                return format!("the kernel refused the program: {io_error}");
+            }
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            format!("the kernel refused the program: {io_error} ({})", tail.join(" / "))
+        }
+        ProgramError::Btf(error) => format!("not in this kernel's type information: {error}"),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(error) = source {
+                text = format!("{text}: {error}");
+                source = error.source();
+            }
+            text
+        }
+    }
+}
