@@ -34,13 +34,19 @@ impl Apt {
 
     /// Installs packages without what they only recommend, and without starting their services.
     pub(crate) fn install(&mut self, packages: &[&str]) -> Result<()> {
+        self.update()?;
+        let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
+        Self::run(&[&["sh", "-c", WITHOUT_SERVICES, "apt-get"], &install[..]].concat())
+            .with_context(|| by_hand(packages))
+    }
+
+    /// Reads the package lists anew, unless that has been done.
+    pub(crate) fn update(&mut self) -> Result<()> {
         if !self.updated {
             Self::run(&["apt-get", "update"])?;
             self.updated = true;
         }
-        let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
-        Self::run(&[&["sh", "-c", WITHOUT_SERVICES, "apt-get"], &install[..]].concat())
-            .with_context(|| by_hand(packages))
+        Ok(())
     }
 
     /// As root. (sudo takes the environment away.)

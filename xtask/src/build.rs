@@ -8,6 +8,8 @@ use crate::{ebpf, shell};
 pub(crate) const AGENT: &str = "target/release/stemedb-probe";
 /// Where the workload of the demo and the tests is, from the top folder.
 pub(crate) const WORKLOAD: &str = "target/release/stemedb-workload";
+/// Where the first process of a guest is, from the top folder.
+pub(crate) const VM_INIT: &str = "target/release/stemedb-vm-init";
 
 /// Builds the object and the agent.
 pub(crate) fn agent() -> Result<()> {
@@ -20,6 +22,11 @@ pub(crate) fn agent() -> Result<()> {
 /// Builds the workload.
 pub(crate) fn workload() -> Result<()> {
     release("stemedb-workload")
+}
+
+/// Builds the first process of a guest.
+pub(crate) fn vm_init() -> Result<()> {
+    release("stemedb-vm-init")
 }
 
 fn release(package: &str) -> Result<()> {

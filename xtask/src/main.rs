@@ -16,6 +16,7 @@ mod status;
 mod test;
 mod toolchain;
 mod view;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,6 +44,9 @@ enum Task {
         /// Also what checks the dependencies: cargo-deny
         #[arg(long)]
         lint: bool,
+        /// Also what tests other kernels: QEMU
+        #[arg(long)]
+        vm: bool,
     },
     /// Build the eBPF object
     BuildEbpf,
@@ -62,6 +66,7 @@ enum Task {
         #[arg(long)]
         fast: bool,
     },
+    VmTest(vm::Options),
     /// Write docs/metrics.md from the agent's catalogue
     Docs {
         /// Change nothing; exit with status 1 if the file is stale
@@ -82,12 +87,15 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> anyhow::Result<ExitCode> {
     match task {
-        Task::Setup { check, tests, lint } => setup::command(setup::Options { check, tests, lint, quiet: false }),
+        Task::Setup { check, tests, lint, vm } => {
+            setup::command(setup::Options { check, tests, lint, vm, quiet: false })
+        }
         Task::BuildEbpf => ebpf::build().map(|()| ExitCode::SUCCESS),
         Task::Build => build::agent().map(|()| ExitCode::SUCCESS),
         Task::Run { arguments } => run::agent(&arguments),
         Task::Demo(options) => demo::demo(&options),
         Task::Test { fast } => Ok(test::all(fast)),
+        Task::VmTest(options) => vm::command(&options),
         Task::Docs { check } => docs::command(check),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) tests: bool,
     /// Also what checks the dependencies.
     pub(crate) lint: bool,
+    /// Also what tests other kernels.
+    pub(crate) vm: bool,
     /// Say nothing about what is there already.
     pub(crate) quiet: bool,
 }
@@ -42,6 +44,10 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("db_bench", "rocksdb-tools"),
     ("sqlite3", "sqlite3"),
 ];
+
+/// Programs that make and run a guest, and their Debian packages.
+const VM_PROGRAMS: &[(&str, &str)] =
+    &[("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod"), ("dmsetup", "dmsetup"), ("setpriv", "util-linux")];
 
 /// Parts of the toolchain that check the source: the name of the command, and rustup's of the component.
 const COMPONENTS: &[(&str, &str)] = &[("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -67,6 +73,11 @@ pub(crate) fn for_build() -> Result<Toolchain> {
     toolchain.context("no toolchain for the eBPF object")
 }
 
+/// Sets up what the kernel tests need, here and in a guest.
+pub(crate) fn for_vm() -> Result<()> {
+    command(Options { tests: true, vm: true, quiet: true, ..Options::default() }).map(drop)
+}
+
 struct Setup {
     options: Options,
     apt: Apt,
@@ -83,7 +94,10 @@ impl Setup {
         }
         if self.options.tests {
             self.components()?;
-            self.test_programs()?;
+            self.programs(TEST_PROGRAMS)?;
+        }
+        if self.options.vm {
+            self.programs(VM_PROGRAMS)?;
         }
         if self.options.lint {
             if let Some(toolchain) = &toolchain {
@@ -173,11 +187,11 @@ impl Setup {
         Ok(())
     }
 
-    fn test_programs(&mut self) -> Result<()> {
-        let absent: Vec<_> = TEST_PROGRAMS.iter().filter(|(program, _)| shell::find(program).is_none()).collect();
+    fn programs(&mut self, wanted: &[(&str, &str)]) -> Result<()> {
+        let absent: Vec<_> = wanted.iter().filter(|(program, _)| shell::find(program).is_none()).collect();
         let mut packages: Vec<&str> = absent.iter().map(|(_, package)| *package).collect();
         packages.dedup();
-        for (program, package) in TEST_PROGRAMS {
+        for (program, package) in wanted {
             if packages.contains(package) {
                 self.lacks(package, &format!("{program} is not installed"));
             } else {
@@ -189,7 +203,7 @@ impl Setup {
             return Ok(());
         }
         if !Apt::usable() {
-            bail!("tests need more: {}", apt::by_hand(&packages));
+            bail!("the tests need more: {}", apt::by_hand(&packages));
         }
         println!("installing  {}", packages.join(" "));
         self.apt.install(&packages)?;

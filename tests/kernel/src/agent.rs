@@ -14,6 +14,8 @@ use stemedb_ebpf::slots::SLOTS;
 
 use crate::{binary, wait_for};
 
+/// The way to hook that every agent is asked for; without it the agent chooses.
+const HOOKS: &str = "STEMEDB_TEST_HOOKS";
 /// A generous limit for what takes a second.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,7 @@ impl Agent {
     pub fn start<S: AsRef<OsStr>>(args: &[S]) -> Result<Self> {
         let mut child = Command::new(binary("stemedb-probe")?)
             .args(["run", "--listen", "127.0.0.1:0"])
+            .args(std::env::var(HOOKS).iter().flat_map(|mode| ["--hooks", mode]))
             .args(args)
             .env("RUST_LOG", "info,aya=warn,aya_obj=warn")
             .stdin(Stdio::null())

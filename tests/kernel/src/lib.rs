@@ -21,8 +21,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+/// The folder with the binaries of this workspace, where they are not where cargo has built them.
+const BINARIES: &str = "STEMEDB_BINARIES";
+/// What the size of a load is divided by, for a machine that is that much slower: a processor in software, say.
+const SCALE: &str = "STEMEDB_TEST_SCALE";
+
+/// A load's size, of which the variable `STEMEDB_TEST_SCALE` leaves a part, though at least one. Only sizes are scaled:
+/// what is asserted of them stays the same.
+pub fn scaled(size: u64) -> u64 {
+    let divisor = std::env::var(SCALE).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    (size / std::cmp::max(divisor, 1)).max(1)
+}
+
 /// A binary of this workspace, built for release.
 pub fn binary(name: &str) -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(BINARIES) {
+        let path = PathBuf::from(folder).join(name);
+        return path.canonicalize().with_context(|| format!("{BINARIES}: no {}", path.display()));
+    }
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/release").join(name);
     path.canonicalize().with_context(|| {
         format!("{} is not built: run `cargo xtask test`, or `cargo xtask build` once", path.display())

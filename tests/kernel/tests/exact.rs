@@ -5,9 +5,11 @@ use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::compare;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::scaled;
 
 /// Runs the load `exact` on the directories `wal`, `store` and `other` of a file system, and compares.
-fn exact(kind: &str, processes: u32, threads: u32, calls: u32) -> Result<()> {
+fn exact(kind: &str, processes: u64, threads: u64, calls: u64) -> Result<()> {
+    let calls = scaled(calls);
     let mount = Mount::new(kind)?;
     let [wal, store, other] = [mount.dir("wal")?, mount.dir("store")?, mount.dir("elsewhere")?];
     let agent = Agent::watch("comm=stemedb-workloa*", &[("wal", &wal), ("store", &store)])?;
@@ -19,7 +21,7 @@ fn exact(kind: &str, processes: u32, threads: u32, calls: u32) -> Result<()> {
     args.extend(numbers.iter().flat_map(|(flag, n)| [(*flag).to_owned(), n.to_string()]));
     let mut load = Load::start(&args)?;
     let tally = load.run()?;
-    assert_eq!(tally.total_calls(), u64::from(calls));
+    assert_eq!(tally.total_calls(), calls);
     compare::equal(&agent.status()?, &tally)
 }
 

@@ -8,13 +8,16 @@ use anyhow::{Context, Result};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
-use stemedb_kernel_tests::{binary, compare, wait_for};
+use stemedb_kernel_tests::{binary, compare, scaled, wait_for};
 
+/// Rounds of a write and a sync.
+const CALLS: u64 = 500;
 const RULE: &str = "comm=stemedb-workloa*";
 
 /// A shell in new namespaces, which prepares them and becomes the load `latency` on a directory.
 fn in_namespaces(flags: &[&str], prepare: &str, dir: &Path) -> Result<Load> {
-    let script = format!("set -e; {prepare}; exec \"$0\" latency --dir {} --calls 500 --threads 2", dir.display());
+    let (dir, calls) = (dir.display(), scaled(CALLS));
+    let script = format!("set -e; {prepare}; exec \"$0\" latency --dir {dir} --calls {calls} --threads 2");
     let mut command = Command::new("unshare");
     command.args(flags).args(["sh", "-c", &script]).arg(binary("stemedb-workload")?);
     Load::start_command(command)
@@ -25,7 +28,7 @@ fn compare_when_seen(agent: &Agent, load: &mut Load) -> Result<()> {
         agent.status().ok().filter(|status| status.targets[0].process_count > 0)
     })?;
     let tally = load.run()?;
-    assert_eq!(tally.total_calls(), 1000);
+    assert_eq!(tally.total_calls(), 2 * scaled(CALLS));
     compare::equal(&agent.status()?, &tally)
 }
 

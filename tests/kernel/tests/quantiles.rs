@@ -12,13 +12,14 @@ use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
 use stemedb_kernel_tests::quantiles::{QUANTILES, check_dominance, exact};
+use stemedb_kernel_tests::scaled;
 use stemedb_workload::Tally;
 
 /// What an `fdatasync` costs outside of the kernel's measurement, in seconds: most of a call that fails at once.
 fn cost_of_a_call(dir: &Path) -> Result<f64> {
     let agent = Agent::watch(&format!("pid={}", std::process::id()), &[("wal", dir)])?;
     let mut tally = Tally::with_raw();
-    for _ in 0..20_000 {
+    for _ in 0..scaled(20_000) {
         let _ = tally.on("other").fdatasync(&-1);
     }
     let mut seen = tally.sync_ns("other").to_vec();
@@ -31,7 +32,8 @@ fn cost_of_a_call(dir: &Path) -> Result<f64> {
 fn compare(dir: &Path, threads: &str) -> Result<()> {
     let cost = cost_of_a_call(dir)?;
     let args =
-        ["latency", "--dir", &dir.display().to_string(), "--calls", "20000", "--threads", threads].map(str::to_owned);
+        ["latency", "--dir", &dir.display().to_string(), "--calls", &scaled(20_000).to_string(), "--threads", threads]
+            .map(str::to_owned);
     let mut load = Load::start(&args)?;
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", dir)])?;
     let tally = load.run()?;

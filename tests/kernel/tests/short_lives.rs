@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
-use stemedb_kernel_tests::{binary, compare, wait_for};
+use stemedb_kernel_tests::{binary, compare, scaled, wait_for};
 use stemedb_workload::{Op, Tally};
 
-const PROCESSES: &str = "2000";
+const PROCESSES: u64 = 2000;
 
 /// Runs `short` with more arguments under an agent that watches `rule`, and compares.
 fn short(rule: &str, args: &[&str]) -> Result<()> {
@@ -24,14 +24,14 @@ fn short(rule: &str, args: &[&str]) -> Result<()> {
 }
 
 fn short_args(dir: &Path, args: &[&str]) -> Vec<String> {
-    let dir = dir.display().to_string();
-    let all = ["short", "--dir", &dir, "--count", PROCESSES, "--concurrency", "4"];
+    let (dir, count) = (dir.display().to_string(), scaled(PROCESSES).to_string());
+    let all = ["short", "--dir", &dir, "--count", &count, "--concurrency", "4"];
     all.iter().chain(args).map(ToString::to_string).collect()
 }
 
 fn compare_short(agent: &Agent, load: &mut Load) -> Result<()> {
     let tally = load.run()?;
-    assert_eq!(tally.calls("wal", Op::Fsync), 2000, "the load did what it was told");
+    assert_eq!(tally.calls("wal", Op::Fsync), scaled(PROCESSES), "the load did what it was told");
     compare::equal(&agent.status()?, &tally)
 }
 

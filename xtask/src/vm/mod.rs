@@ -1,0 +1,138 @@
+//! `cargo xtask vm-test`: the kernel tests on other kernels, and on this one.
+
+mod column;
+mod image;
+mod kernels;
+mod programs;
+mod report;
+mod run;
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use stemedb_vm_init::{Mode, Plan};
+
+use column::Column;
+use kernels::Kernel;
+use programs::Programs;
+
+use crate::apt::Apt;
+use crate::{build, process, setup, shell};
+
+/// The kernel that runs here.
+const HOST: &str = "host";
+/// The mode in which the agent is told nothing.
+const AUTO: &str = "auto";
+/// Kernels and modes that make up the whole table.
+const KERNELS: [&str; 3] = ["6.1", "6.12", HOST];
+const MODES: [&str; 3] = ["fentry", "tracepoint", "raw-tracepoint"];
+/// Where the result of a whole run is written.
+const PAGE: &str = "docs/kernels.md";
+/// What is made for the guests, from the top folder.
+const FOLDER: &str = "target/vm";
+/// What one test may take.
+const TEST_LIMIT: Duration = Duration::from_mins(2);
+/// What one kernel may take.
+const KERNEL_LIMIT: Duration = Duration::from_mins(10);
+/// A processor in software is some twenty times slower.
+const GUEST_SCALE: u64 = 20;
+
+/// Run the kernel tests on other kernels under QEMU and on this one, and write docs/kernels.md
+///
+/// Each KERNEL is a version of Debian's cloud kernel: the newest package that apt knows of it is fetched, unpacked below
+/// ~/.cache/stemedb-probe (or XDG_CACHE_HOME), and booted under QEMU with two processors in software, which needs neither
+/// KVM nor root. Nothing is installed but QEMU and a few tools. `host` is the kernel that runs here; its tests run as root.
+///
+/// In every hook mode each test of the table (xtask/src/vm/programs.rs) runs by itself, with the agent told to use that mode
+/// (`--hooks`). A mode that a kernel refuses is shown as `-` with the kernel's reason. A guest that panics, hangs or takes
+/// longer than ten minutes is ended, and the last lines of its console are shown; all of it is in
+/// target/vm/KERNEL/console.log.
+///
+/// The page docs/kernels.md is written by a run of all kernels, modes and tests, that is, one without arguments.
+/// The exit status is 0 when every test that can run has passed.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Versions, such as 6.1 or 6.12.113, or `host`
+    #[arg(value_name = "KERNEL", default_values_t = KERNELS.map(str::to_owned))]
+    kernels: Vec<String>,
+    /// Hook modes: fentry, tracepoint, raw-tracepoint, or auto for the agent's own choice
+    #[arg(long, value_name = "MODE", value_delimiter = ',', default_values_t = MODES.map(str::to_owned))]
+    hooks: Vec<String>,
+    /// Only tests with this in their SUITE::NAME
+    #[arg(long, value_name = "WORD", default_value = "", hide_default_value = true)]
+    test: String,
+}
+
+impl Options {
+    /// Whether the run gives the whole table.
+    fn whole(&self) -> bool {
+        self.kernels == KERNELS && self.hooks == MODES && self.test.is_empty()
+    }
+}
+
+/// The command.
+pub(crate) fn command(options: &Options) -> Result<ExitCode> {
+    let begin = Instant::now();
+    setup::for_vm()?;
+    build::agent()?;
+    build::workload()?;
+    build::vm_init()?;
+    let programs = Programs::build()?;
+    let mut apt = Apt::default();
+    // All of them first: what cannot be had is known before minutes have passed.
+    let kernels = options.kernels.iter().map(|asked| match asked.as_str() {
+        HOST => Ok(None),
+        asked => Kernel::fetch(asked, &mut apt).map(Some),
+    });
+    let kernels = kernels.collect::<Result<Vec<_>>>()?;
+    process::catch_signals();
+    let mut columns = Vec::new();
+    for kernel in &kernels {
+        if !process::stopped() {
+            columns.push(test(kernel.as_ref(), options, &programs)?);
+        }
+    }
+    let modes: Vec<&str> = options.hooks.iter().map(String::as_str).collect();
+    println!("\n{}\n\ntook {} s", report::terminal(&columns, &modes), begin.elapsed().as_secs());
+    if options.whole() && !process::stopped() {
+        fs::write(shell::root().join(PAGE), report::page(&columns, &modes)).with_context(|| PAGE.to_owned())?;
+        println!("wrote {PAGE}");
+    }
+    let fine = columns.len() == kernels.len() && columns.iter().all(Column::fine);
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tests one kernel; `None` is the host's.
+fn test(kernel: Option<&Kernel>, options: &Options, programs: &Programs) -> Result<Column> {
+    let plan = plan(options, programs, kernel.is_none())?;
+    let asked = kernel.map_or(HOST, |kernel| &kernel.asked);
+    let folder = shell::root().join(FOLDER).join(asked);
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let mut column = Column::new(asked, kernel.map(|kernel| kernel.version.clone()), &plan);
+    let Some(kernel) = kernel else {
+        println!("\n== {asked} ==");
+        run::host(&mut column, &plan, &folder, KERNEL_LIMIT)?;
+        return Ok(column);
+    };
+    println!("\n== {asked}: {} {} ==", kernel.release, kernel.version);
+    let image = image::make(kernel, &plan, programs, &folder)?;
+    println!("booting     {}", kernel.image().display());
+    run::guest(&mut column, &plan, &image, &kernel.image(), KERNEL_LIMIT)?;
+    Ok(column)
+}
+
+fn plan(options: &Options, programs: &Programs, host: bool) -> Result<Plan> {
+    let mut tests = programs.tests(host)?;
+    tests.retain(|test| format!("{}::{}", test.suite, test.name).contains(&options.test));
+    ensure!(host || !tests.is_empty(), "no test has `{}` in its name", options.test);
+    let mode = |mode: &String| -> Mode { (mode != AUTO).then(|| mode.clone()) };
+    Ok(Plan {
+        binaries: shell::root().join("target/release"),
+        scale: if host { 1 } else { GUEST_SCALE },
+        limit: TEST_LIMIT,
+        modes: options.hooks.iter().map(mode).collect(),
+        tests,
+    })
+}

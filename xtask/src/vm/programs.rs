@@ -1,0 +1,106 @@
+//! The test programs: which belong in the matrix, where cargo has built them, and which tests are in them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use stemedb_vm_init::Test;
+
+use crate::shell;
+
+/// A test program of tests/kernel.
+struct Suite {
+    /// Its name, as in `tests/kernel/tests/NAME.rs`.
+    name: &'static str,
+    /// Whether the host's kernel can run it, too.
+    host: bool,
+}
+
+/// The test programs that show something about a kernel. The others are about the agent's own surface.
+const SUITES: &[Suite] = &[
+    Suite { name: "exact", host: true },
+    Suite { name: "short_lives", host: true },
+    Suite { name: "files", host: true },
+    Suite { name: "errors", host: true },
+    Suite { name: "uring", host: true },
+    Suite { name: "namespaces", host: true },
+    Suite { name: "leaving", host: true },
+    Suite { name: "quantiles", host: true },
+    // Device-mapper and the like are modules of Debian's kernels.
+    Suite { name: "vm_disks", host: false },
+];
+
+/// Test programs by name.
+pub(crate) struct Programs(BTreeMap<String, PathBuf>);
+
+impl Programs {
+    /// Builds them.
+    pub(crate) fn build() -> Result<Self> {
+        let mut cargo = shell::cargo();
+        cargo.args(["test", "--no-run", "--release", "--target-dir", "target", "-p", "stemedb-kernel-tests"]);
+        cargo.args(["--features", "vm", "--message-format=json-render-diagnostics", "--quiet"]);
+        cargo.stderr(std::process::Stdio::inherit());
+        Ok(Self(executables(&shell::capture(&mut cargo)?)))
+    }
+
+    /// Where one is.
+    pub(crate) fn path(&self, suite: &str) -> Result<&Path> {
+        let path = self.0.get(suite).map(PathBuf::as_path);
+        path.with_context(|| format!("cargo has built no test program {suite}"))
+    }
+
+    /// The tests of the matrix; those that the host's kernel can run, or all.
+    pub(crate) fn tests(&self, host: bool) -> Result<Vec<Test>> {
+        let mut tests = Vec::new();
+        for suite in SUITES.iter().filter(|suite| suite.host || !host) {
+            let program = self.path(suite.name)?;
+            let list = shell::capture(shell::command(program).args(["--list", "--format", "terse"]))?;
+            let test = |name: &str| Test { suite: suite.name.into(), name: name.into(), program: program.into() };
+            tests.extend(names(&list).map(test));
+        }
+        Ok(tests)
+    }
+}
+
+/// The test programs in cargo's messages.
+fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
+    let message = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let target = &message["target"];
+        let test = target["kind"].as_array()?.iter().any(|kind| kind == "test");
+        test.then_some((target["name"].as_str()?.to_owned(), message["executable"].as_str()?.into()))
+    };
+    messages.lines().filter_map(message).collect()
+}
+
+/// The tests in the list that a test program prints.
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.lines().filter_map(|line| line.strip_suffix(": test"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suite_has_its_file() {
+        for suite in SUITES {
+            let file = shell::root().join("tests/kernel/tests").join(suite.name).with_extension("rs");
+            assert!(file.exists(), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn only_integration_tests_are_taken_from_the_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"lib"},"executable":"/t/lib-1"}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"exact"},"executable":"/t/exact-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executables(messages), BTreeMap::from([("exact".into(), "/t/exact-1".into())]));
+    }
+
+    #[test]
+    fn benchmarks_are_no_tests() {
+        assert_eq!(names("a: test\nmod::b: test\nc: benchmark\n").collect::<Vec<_>>(), ["a", "mod::b"]);
+    }
+}
