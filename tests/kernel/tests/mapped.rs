@@ -153,14 +153,3 @@ fn what_is_no_store_through_a_shared_mapping() -> Result<()> {
     assert_eq!(own.mapped()?, (0, 0));
     Ok(())
 }
-
-/// The kernel stores into the mapping for the process.
-#[test]
-fn a_read_into_a_mapping_is_a_store() -> Result<()> {
-    let mount = Mount::new("ext4")?;
-    let own = Own::new(&mount, PAGE)?;
-    let zeros = File::open("/dev/zero")?;
-    assert_eq!(own.map()?.read_into(&zeros)?, PAGES * PAGE);
-    assert_eq!(own.mapped()?, ((PAGES * PAGE) as u64, PAGES as u64));
-    Ok(())
-}
