@@ -303,11 +303,6 @@ impl Status {
         entries.fold((0, 0), |(bytes, folios), entry| (bytes + entry.bytes, folios + entry.folios))
     }
 
-    /// Whether a capability is on.
-    pub fn has(&self, capability: &str) -> bool {
-        self.capabilities.iter().any(|verdict| verdict["capability"] == capability && !verdict["hook"].is_null())
-    }
-
     /// Everything that is missing, by reason, without the zeros.
     pub fn losses(&self) -> Vec<(&str, u64)> {
         self.lost.iter().filter(|(_, n)| **n != 0).map(|(reason, n)| (reason.as_str(), *n)).collect()

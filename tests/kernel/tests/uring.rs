@@ -15,7 +15,10 @@ use stemedb_kernel_tests::{compare, fio};
 use stemedb_workload::sys::uring::{Call, Request, Ring, Setup};
 use stemedb_workload::{Op, Tally};
 
-const CALLS: u64 = 20_000;
+/// Requests of a load that counts.
+const CALLS: u64 = 8_000;
+/// Syncs of a load that keeps their latencies.
+const ROUNDS: u64 = 2_000;
 
 fn strings(command: &str, dir: &Path, calls: u64, flags: &[&str]) -> Vec<String> {
     let numbers = [command, "--dir", &dir.display().to_string(), "--calls", &calls.to_string()].map(str::to_owned);
@@ -25,8 +28,8 @@ fn strings(command: &str, dir: &Path, calls: u64, flags: &[&str]) -> Vec<String>
 /// Runs the load `uring` on a file system, and compares. Gives what it counted.
 fn on(mount: &Mount, flags: &[&str]) -> Result<Tally> {
     let wal = mount.dir("wal")?;
-    let agent = Agent::watch("comm=stemedb-workloa*", &[("wal", &wal)])?;
-    let mut load = Load::start(&strings("uring", &wal, CALLS, &[&["--threads", "4"], flags].concat()))?;
+    let mut load = Load::start(&strings("uring", &wal, CALLS, &[&["--threads", "3"], flags].concat()))?;
+    let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", &wal)])?;
     load.go()?;
     let report = load.json()?;
     let skipped = report["skipped"].as_u64().context("no number of requests without a completion")?;
@@ -162,7 +165,7 @@ fn groups_are_of_requests_and_calls_together() -> Result<()> {
 /// The kernel's latencies are between two of the load's: one from before a request is submitted to after its completion is seen,
 /// and one from after the kernel has taken it to the last look that did not find a completion.
 fn quantiles_between(dir: &Path, flags: &[&str]) -> Result<()> {
-    let mut load = Load::start(&strings("uring-latency", dir, 4000, flags))?;
+    let mut load = Load::start(&strings("uring-latency", dir, ROUNDS, flags))?;
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", dir)])?;
     load.go()?;
     let report = load.json()?;
@@ -174,9 +177,10 @@ fn quantiles_between(dir: &Path, flags: &[&str]) -> Result<()> {
     let slots = status.sync_slots("wal");
     let mut within = within.context("no latencies from within")?;
     let mut outside = tally.sync_ns("wal").to_vec();
+    ensure!(within.len() == outside.len() && outside.len() as u64 == ROUNDS, "{} {}", within.len(), outside.len());
+    let narrow = within.iter().zip(&outside).filter(|(within, outside)| **within * 2 > **outside).count();
     within.sort_unstable();
     outside.sort_unstable();
-    ensure!(within.len() == outside.len() && outside.len() == 4000, "{} {}", within.len(), outside.len());
     check_dominance(&slots, &outside)?;
     for q in QUANTILES {
         let kernel = quantile(&slots, q).context("nothing counted")?;
@@ -186,7 +190,7 @@ fn quantiles_between(dir: &Path, flags: &[&str]) -> Result<()> {
         println!("{flags:?} p{}: {low:.6} <= {kernel:.6} <= {high:.6}", q * 100.0);
         assert!(kernel >= low && kernel <= high, "{flags:?} p{}: {low} <= {kernel} <= {high}", q * 100.0);
     }
-    assert!(exact(&within, 0.5) > 0.5 * exact(&outside, 0.5), "the bounds are too far apart to say anything");
+    assert!(narrow * 10 > outside.len(), "{narrow} bounds are narrow, too few to say anything");
     Ok(())
 }
 
@@ -240,14 +244,15 @@ fn fio_with_fsync() -> Result<()> {
 
 #[test]
 fn fio_with_fdatasync_registered_files_and_memory() -> Result<()> {
-    by_fio("io_uring_write", "io_uring_fdatasync", &["--iodepth=4", "--fdatasync=8"])?;
     by_fio("io_uring_write", "io_uring_fdatasync", &["--iodepth=4", "--fdatasync=8", "--registerfiles"])?;
     by_fio(
         "io_uring_write",
         "io_uring_fdatasync",
         &["--iodepth=8", "--fdatasync=8", "--registerfiles", "--sqthread_poll"],
     )?;
-    // fio 3.33 leaves the number of a buffer in the entry of a sync that follows, which the kernel refuses: no syncs here.
     by_fio("io_uring_write_fixed", "", &["--iodepth=8", "--fixedbufs", "--registerfiles"])?;
-    by_fio("io_uring_write_fixed", "", &["--iodepth=8", "--fixedbufs", "--registerfiles", "--sqthread_poll"])
+    by_fio("io_uring_write_fixed", "", &["--iodepth=8", "--fixedbufs", "--registerfiles", "--sqthread_poll"])?;
+    // With more in flight the kernel refuses the syncs of fio 3.33: it leaves the number of a registered buffer in them.
+    let all = ["--iodepth=1", "--fdatasync=8", "--fixedbufs", "--registerfiles", "--sqthread_poll"];
+    by_fio("io_uring_write_fixed", "io_uring_fdatasync", &all)
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{demo, exact, hold, latency, short, uring};
+use commands::{aio, demo, durable, exact, hold, latency, mapped, short, uring};
 
 /// Loads that count and time their own system calls.
 ///
@@ -33,6 +33,9 @@ enum Command {
     Short(short::Args),
     Latency(latency::Args),
     Hold(hold::Args),
+    Aio(aio::Args),
+    Durable(durable::Args),
+    Mapped(mapped::Args),
     Uring(uring::Args),
     UringLatency(uring::LatencyArgs),
 }
@@ -59,6 +62,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Short(args) => short::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Hold(args) => hold::run(&args),
+        Command::Aio(args) => aio::run(&args),
+        Command::Durable(args) => durable::run(&args),
+        Command::Mapped(args) => mapped::run(&args),
         Command::Uring(args) => uring::run(&args),
         Command::UringLatency(args) => uring::run_latency(&args),
     }

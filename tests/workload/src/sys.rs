@@ -160,12 +160,6 @@ impl Mapping {
             unsafe { AtomicU8::from_ptr(self.start.as_ptr().add(at)) }.store(value, Ordering::Relaxed);
         }
     }
-
-    /// `read(2)` into the mapping: the kernel stores, on behalf of the process.
-    pub fn read_into(&mut self, from: &impl AsRawFd) -> io::Result<usize> {
-        // SAFETY: the range is this mapping's, to which no reference is left.
-        outcome(unsafe { libc::read(from.as_raw_fd(), self.start.as_ptr().cast(), self.len) })
-    }
 }
 
 impl Drop for Mapping {

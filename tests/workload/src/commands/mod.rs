@@ -1,11 +1,14 @@
 //! The loads.
 
+pub(crate) mod aio;
 pub(crate) mod append;
 pub(crate) mod crew;
 pub(crate) mod demo;
+pub(crate) mod durable;
 pub(crate) mod exact;
 pub(crate) mod hold;
 pub(crate) mod latency;
+pub(crate) mod mapped;
 pub(crate) mod short;
 pub(crate) mod uring;
 
