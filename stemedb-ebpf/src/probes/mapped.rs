@@ -38,10 +38,9 @@ pub fn writeback_dirty_folio(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Whether the current thread has come into the kernel by a fault on a store of its own, and not by a system call.
-///
-/// On x86 the place of the system call's number then holds the error code of the fault (Intel SDM volume 3, 4.7), with the
-/// bits W (2) and U (4) set. The system calls with such numbers below 64 (`lstat`, `poll` ...) make no page of a file dirty.
+/// Whether the current thread has come into the kernel by a fault of its own, and not by a system call. Then there is -1 in
+/// the place of the system call's number (arch/x86/entry/entry_64.S, `idtentry_body`; `NO_SYSCALL` on arm64), and what
+/// makes a page dirty is a store.
 #[inline(always)]
 fn is_store_fault() -> bool {
     // SAFETY: the current task is a typed pointer, and so are its registers.
@@ -49,11 +48,7 @@ fn is_store_fault() -> bool {
         let regs: *const u8 = bpf_task_pt_regs(task::current().cast_mut().cast()) as *const u8;
         task::syscall_number(regs)
     };
-    #[cfg(bpf_target_arch = "x86_64")]
-    return number < 64 && number & 6 == 6;
-    // NO_SYSCALL (arch/arm64/include/asm/ptrace.h)
-    #[cfg(bpf_target_arch = "aarch64")]
-    return number as u32 == u32::MAX;
+    number as i32 == -1
 }
 
 /// Pages of a folio.

@@ -135,7 +135,11 @@ fn every_capability_is_on_where_the_tests_run() -> Result<()> {
     let capabilities = report["capabilities"].as_array().cloned().unwrap_or_default();
     assert!(capabilities.len() >= 7, "{report:#}");
     for capability in capabilities {
-        assert!(capability["hook"].is_string(), "{capability:#}");
+        // libaio needs fentry, which a kernel may refuse by its lockdown, and only so.
+        let is_aio = capability["capability"] == "aio";
+        let why = capability["why"].as_str().unwrap_or_default();
+        let allowed = is_aio && why.contains("Operation not permitted");
+        assert!(capability["hook"].is_string() || allowed, "{capability:#}");
     }
     Ok(())
 }

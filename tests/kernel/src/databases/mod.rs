@@ -100,7 +100,23 @@ pub fn agent(args: &[&str]) -> Result<Agent> {
 
 /// Fails unless the agent has counted for this target what strace has, to the unit, and has lost nothing.
 pub fn equal(status: &Status, target: &str, dir: &Path, class: fn(&Path) -> &'static str) -> Result<()> {
-    let (kernel, strace) = (counted(status, target), strace::counts(dir, class)?);
+    equal_with(status, target, dir, class, None)
+}
+
+/// The same where all writes of one operation to one class go to files that are open with `O_DSYNC`, which strace does not
+/// show: each is a sync as well.
+pub fn equal_with(
+    status: &Status,
+    target: &str,
+    dir: &Path,
+    class: fn(&Path) -> &'static str,
+    durable: Option<(&str, &str)>,
+) -> Result<()> {
+    let (kernel, mut strace) = (counted(status, target), strace::counts(dir, class)?);
+    if let Some((class, op)) = durable {
+        let calls = strace.get(&(class.to_owned(), op.to_owned())).map_or(0, |count| count.calls);
+        strace.insert((class.to_owned(), "o_dsync".to_owned()), Count { calls, ..Count::default() });
+    }
     let mut rows: Vec<_> = kernel.keys().chain(strace.keys()).collect();
     rows.sort();
     rows.dedup();
