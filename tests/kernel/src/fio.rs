@@ -22,7 +22,14 @@ pub struct Counts {
 /// Random writes to a file in `dir` with more arguments. Nothing is written before the job begins.
 pub fn run(dir: &Path, args: &[&str]) -> Result<Counts> {
     let mut command = Command::new("fio");
-    command.args(["--name=job", "--rw=randwrite", "--bs=512-16k", "--size=8m", "--fallocate=none", "--output-format=json"]);
+    command.args([
+        "--name=job",
+        "--rw=randwrite",
+        "--bs=512-16k",
+        "--size=8m",
+        "--fallocate=none",
+        "--output-format=json",
+    ]);
     command.arg(format!("--directory={}", dir.display())).args(args);
     let outcome = Outcome::of(&mut command).context("cannot run fio; `cargo xtask setup --tests` installs it")?;
     ensure!(outcome.code == Some(0), "{outcome:?}");

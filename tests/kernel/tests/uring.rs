@@ -169,7 +169,8 @@ fn quantiles_between(dir: &Path, flags: &[&str]) -> Result<()> {
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", dir)])?;
     load.go()?;
     let report = load.json()?;
-    let within: Option<Vec<u64>> = report["within_ns"].as_array().map(|all| all.iter().filter_map(Value::as_u64).collect());
+    let within: Option<Vec<u64>> =
+        report["within_ns"].as_array().map(|all| all.iter().filter_map(Value::as_u64).collect());
     let tally: Tally = serde_json::from_value(report)?;
     let status = agent.status()?;
     compare::equal(&status, &tally)?;
@@ -207,7 +208,8 @@ fn quantiles_on_a_quiet_disk() -> Result<()> {
 fn quantiles_on_a_loaded_disk() -> Result<()> {
     let mount = Mount::new("ext4")?;
     let noise = mount.dir("noise")?;
-    let args = ["hold", "--dir", &noise.display().to_string(), "--size", "65536", "--seconds", "300"].map(str::to_owned);
+    let args =
+        ["hold", "--dir", &noise.display().to_string(), "--size", "65536", "--seconds", "300"].map(str::to_owned);
     let mut neighbour = Load::start(&args)?;
     neighbour.go()?;
     quantiles_between(&mount.dir("wal")?, &["--threads", "2"])

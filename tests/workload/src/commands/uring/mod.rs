@@ -104,9 +104,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let files = files.collect::<Result<Vec<_>>>()?;
     let prepare = |index: u64| Worker::new(args, &files[usize::try_from(index)?], index);
     let share = |index| share(args.calls, args.place.threads, index);
-    let workers = crew::run(&control, args.place.threads, |index| Ok((prepare(index)?, share(index))), |(worker, calls)| {
-        worker.run(calls)
-    })?;
+    let workers = crew::run(
+        &control,
+        args.place.threads,
+        |index| Ok((prepare(index)?, share(index))),
+        |(worker, calls)| worker.run(calls),
+    )?;
     let mut report = Report { tally: Tally::new(), skipped: 0 };
     for (tally, skipped) in workers {
         report.tally.merge(&tally);

@@ -137,7 +137,8 @@ impl<'a> Worker<'a> {
     fn single(&mut self) -> Result<()> {
         let call = CYCLE[self.cycle % CYCLE.len()];
         self.cycle += 1;
-        if matches!(call, Call::Splice(_)) && self.splicing || call == Call::WriteFixed && !self.args.mode.fixed_buffers {
+        if matches!(call, Call::Splice(_)) && self.splicing || call == Call::WriteFixed && !self.args.mode.fixed_buffers
+        {
             return Ok(());
         }
         let mut request = self.somewhere(call, OUT);
