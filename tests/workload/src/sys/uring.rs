@@ -129,7 +129,7 @@ struct Running<T> {
 
 /// A ring; `T` is what its owner notes of each request.
 pub struct Ring<T> {
-    inner: IoUring,
+    kernel: IoUring,
     setup: Setup,
     files: Vec<RawFd>,
     slots: Vec<Slot<T>>,
@@ -160,7 +160,7 @@ impl<T> Ring<T> {
             // SAFETY: the memory is freed after the ring is closed, or not at all.
             unsafe { ring.submitter().register_buffers(&memory)? };
         }
-        Ok(Self { inner: ring, setup, files: files.to_vec(), slots, empty_at: None })
+        Ok(Self { kernel: ring, setup, files: files.to_vec(), slots, empty_at: None })
     }
 
     /// Requests that could be added now.
@@ -175,7 +175,7 @@ impl<T> Ring<T> {
         let index = self.slots.iter().position(|slot| slot.running.is_none()).ok_or_else(full)?;
         let entry = self.entry(request, index)?.flags(request.flags()).user_data(index as u64);
         // SAFETY: what the entry points to belongs to the slot, which is not used again until the request has ended.
-        unsafe { self.inner.submission().push(&entry) }.map_err(|_| full())?;
+        unsafe { self.kernel.submission().push(&entry) }.map_err(|_| full())?;
         self.slots[index].running = Some(Running { note, begun: Instant::now(), taken: None });
         Ok(())
     }
@@ -183,12 +183,12 @@ impl<T> Ring<T> {
     /// Hands over all that is in the queue.
     pub fn submit(&mut self) -> io::Result<()> {
         loop {
-            match self.inner.submit() {
+            match self.kernel.submit() {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             self.note_taken();
-            if self.setup.sqpoll || self.inner.submission().is_empty() {
+            if self.setup.sqpoll || self.kernel.submission().is_empty() {
                 return Ok(());
             }
         }
@@ -200,9 +200,9 @@ impl<T> Ring<T> {
         let looked = Instant::now();
         if self.setup.defer_taskrun {
             // SAFETY: the call takes no argument.
-            unsafe { self.inner.submitter().enter::<libc::sigset_t>(0, 0, GET_EVENTS, None)? };
+            unsafe { self.kernel.submitter().enter::<libc::sigset_t>(0, 0, GET_EVENTS, None)? };
         }
-        let Some(entry) = self.inner.completion().next() else {
+        let Some(entry) = self.kernel.completion().next() else {
             self.empty_at = Some(looked);
             return Ok(None);
         };
@@ -222,7 +222,7 @@ impl<T> Ring<T> {
             if let Some(done) = self.look()? {
                 return Ok(done);
             }
-            match self.inner.submit_and_wait(1) {
+            match self.kernel.submit_and_wait(1) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
@@ -247,7 +247,7 @@ impl<T> Ring<T> {
     /// Notes the time at which the kernel is known to have taken all requests.
     fn note_taken(&mut self) {
         if self.slots.iter().flat_map(|slot| &slot.running).any(|running| running.taken.is_none())
-            && self.inner.submission().is_empty()
+            && self.kernel.submission().is_empty()
         {
             let now = Instant::now();
             for running in self.slots.iter_mut().filter_map(|slot| slot.running.as_mut()) {
