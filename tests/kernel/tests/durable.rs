@@ -64,7 +64,7 @@ fn durable(kind: &str, threads: &str, calls: &str) -> Result<(Value, Status)> {
 
 #[test]
 fn one_thread_makes_exactly_these_groups() -> Result<()> {
-    let (report, status) = durable("ext4", "1", "4000")?;
+    let (report, status) = durable("ext4", "1", "1500")?;
     let alone = report["durable"].as_u64().context("no number of durable writes")?;
     let mut expected = BTreeMap::from([(size_slot(1), alone)]);
     let mut flushes = alone;
@@ -74,7 +74,7 @@ fn one_thread_makes_exactly_these_groups() -> Result<()> {
         flushes += u64::from(covered > 0);
     }
     let series = writes(&status)?;
-    assert!(expected.len() > 3 && alone > 1000, "{expected:?}");
+    assert!(expected.len() > 3 && alone > 300, "{expected:?}");
     assert_eq!(series.group_writes.slots, expected.into_iter().collect::<Vec<_>>());
     assert_eq!(total(&series.flush.slots), flushes);
     Ok(())
@@ -82,13 +82,13 @@ fn one_thread_makes_exactly_these_groups() -> Result<()> {
 
 #[test]
 fn eight_threads_on_one_file() -> Result<()> {
-    durable("ext4", "8", "8000").map(drop)
+    durable("ext4", "8", "2400").map(drop)
 }
 
 #[test]
 fn on_other_file_systems() -> Result<()> {
     for kind in ["ext4-nojournal", "xfs", "btrfs", "tmpfs", "overlayfs"] {
-        durable(kind, "2", "1500").with_context(|| kind.to_owned())?;
+        durable(kind, "2", "600").with_context(|| kind.to_owned())?;
     }
     Ok(())
 }
@@ -97,6 +97,7 @@ fn on_other_file_systems() -> Result<()> {
 /// there, once: as long as the call is the only write, the time of the writes is that of the syncs and of the flushes.
 #[test]
 fn a_nested_fsync_inside_an_o_sync_write_keeps_both_samples() -> Result<()> {
+    const ROUNDS: u64 = 60;
     for kind in ["ext4", "xfs", "overlayfs"] {
         let mount = Mount::new(kind)?;
         let wal = mount.dir("wal")?;
@@ -104,19 +105,19 @@ fn a_nested_fsync_inside_an_o_sync_write_keeps_both_samples() -> Result<()> {
         let open = |flags| File::options().create(true).truncate(false).write(true).custom_flags(flags).open(wal.join("log"));
         let (sync, dsync, plain) = (open(libc::O_SYNC)?, open(libc::O_DSYNC)?, open(0)?);
         let mut tally = Tally::new();
-        for _ in 0..200 {
+        for _ in 0..ROUNDS {
             tally.on("wal").durably(Some(Op::OSync)).write(&sync, &[1; 700])?;
             tally.on("wal").durably(Some(Op::ODsync)).pwrite(&dsync, &[2; 900], 4096)?;
             tally.on("wal").fsync(&plain)?;
         }
         let status = agent.status()?;
         let count = |op| (status.calls("wal", op), tally.calls("wal", if op == "fsync" { Op::Fsync } else { Op::OSync }));
-        assert_eq!([count("o_sync"), count("o_dsync"), count("fsync")], [(200, 200); 3], "{kind}");
-        assert_eq!((status.bytes("wal", "write"), status.bytes("wal", "pwrite64")), (140_000, 180_000), "{kind}");
+        assert_eq!([count("o_sync"), count("o_dsync"), count("fsync")], [(ROUNDS, ROUNDS); 3], "{kind}");
+        assert_eq!((status.bytes("wal", "write"), status.bytes("wal", "pwrite64")), (700 * ROUNDS, 900 * ROUNDS), "{kind}");
         let series = writes(&status)?;
         let durable = sync_ns(&status, &DURABLE);
         assert_eq!((series.sum_ns, series.flush.sum_ns), (durable, durable), "{kind}: times of writes, flushes and syncs");
-        assert_eq!(series.group_writes.slots, [(size_slot(0), 200), (size_slot(1), 400)], "{kind}");
+        assert_eq!(series.group_writes.slots, [(size_slot(0), ROUNDS), (size_slot(1), 2 * ROUNDS)], "{kind}");
         assert!(status.losses().is_empty(), "{kind}: {:?}", status.losses());
     }
     Ok(())
@@ -195,8 +196,9 @@ fn flags_of_the_calls() -> Result<()> {
         for offset in [0, 100_000, 5_000_000] {
             let result = tally.on("wal").durably(durable).pwritev2(&file, &parts, offset, flags);
             let answer = result.map_err(|error| error.raw_os_error());
-            let may_wait = flags & libc::RWF_NOWAIT != 0 && answer == Err(Some(libc::EAGAIN));
-            assert!(may_wait || answer == Ok(400), "{flags}: {answer:?}");
+            // Not every file system can tell beforehand whether a write would wait.
+            let refused = [libc::EAGAIN, libc::EOPNOTSUPP].map(|errno| Err(Some(errno))).contains(&answer);
+            assert!(answer == Ok(400) || refused && flags == libc::RWF_NOWAIT, "{flags}: {answer:?}");
         }
     }
     // A flag that there is not.

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{aio, demo, durable, exact, hold, latency, mapped, short, uring};
+use commands::{aio, demo, durable, edges, exact, hold, latency, mapped, short, uring};
 
 /// Loads that count and time their own system calls.
 ///
@@ -35,6 +35,7 @@ enum Command {
     Hold(hold::Args),
     Aio(aio::Args),
     Durable(durable::Args),
+    Edges(edges::Args),
     Mapped(mapped::Args),
     Uring(uring::Args),
     UringLatency(uring::LatencyArgs),
@@ -64,6 +65,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Hold(args) => hold::run(&args),
         Command::Aio(args) => aio::run(&args),
         Command::Durable(args) => durable::run(&args),
+        Command::Edges(args) => edges::run(&args),
         Command::Mapped(args) => mapped::run(&args),
         Command::Uring(args) => uring::run(&args),
         Command::UringLatency(args) => uring::run_latency(&args),

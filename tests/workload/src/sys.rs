@@ -182,6 +182,15 @@ pub fn limit_file_size(bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Nanoseconds of the monotonic clock, which all processes share.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` outlives the call, which cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
 /// Sets the name of the current thread, `comm`.
 pub fn set_comm(name: &CStr) -> io::Result<()> {
     // SAFETY: the name ends with a zero.

@@ -5,6 +5,7 @@ pub(crate) mod append;
 pub(crate) mod crew;
 pub(crate) mod demo;
 pub(crate) mod durable;
+pub(crate) mod edges;
 pub(crate) mod exact;
 pub(crate) mod hold;
 pub(crate) mod latency;

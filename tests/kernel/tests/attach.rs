@@ -1,0 +1,131 @@
+//! Attached and detached many times while calls go on: each call that begins and ends while the agent is attached is counted, no
+//! other is but at the edges, and nothing is left behind.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use stemedb_kernel_tests::bpf::{self, Ids};
+use stemedb_kernel_tests::fs::Mount;
+use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::wait_for;
+use stemedb_probe::agent::Agent;
+use stemedb_probe::config::{Config, parse_toml};
+use stemedb_workload::sys::monotonic_ns;
+
+const ROUNDS: usize = 100;
+/// Rounds after which the process has all the memory that it needs.
+const WARM: usize = 20;
+/// How long the agent counts in a round.
+const ATTACHED: Duration = Duration::from_millis(2);
+/// The kernel gives back what nobody holds a moment later; this is generous.
+const GIVEN_BACK: Duration = Duration::from_secs(10);
+
+/// A call of the load: nanoseconds of the monotonic clock.
+#[derive(Deserialize)]
+struct Call {
+    op: String,
+    begin: u64,
+    end: u64,
+}
+
+/// One life of an agent: its figures after its end, and when it was what.
+struct Life {
+    counted: [(&'static str, u64); 2],
+    in_flight: u64,
+    begun: u64,
+    attached: u64,
+    stopping: u64,
+    stopped: u64,
+}
+
+impl Life {
+    fn live(config: &Config) -> Result<Self> {
+        let begun = monotonic_ns();
+        let mut agent = Agent::start(config.clone())?;
+        let attached = monotonic_ns();
+        thread::sleep(ATTACHED);
+        let stopping = monotonic_ns();
+        let in_flight = agent.stop() as u64;
+        let stopped = monotonic_ns();
+        let snapshot = agent.snapshot()?;
+        ensure!(snapshot.lost.iter().all(|lost| *lost == 0), "lost: {:?}", snapshot.lost);
+        let class = snapshot.classes.iter().position(|class| class == "wal").context("no class")?;
+        let of_wal = |number: u32| usize::try_from(number) == Ok(class);
+        let writes = snapshot.writes.iter().filter(|series| of_wal(series.class)).flat_map(|series| &series.calls).sum();
+        let syncs = snapshot.syncs.iter().filter(|series| of_wal(series.class)).map(|series| series.calls).sum();
+        let counted = [("pwrite64", writes), ("fdatasync", syncs)];
+        Ok(Self { counted, in_flight, begun, attached, stopping, stopped })
+    }
+
+    /// Fails unless what was counted is what was called: the calls between the edges, and some of those that touch an edge.
+    fn check(&self, calls: &[Call]) -> Result<()> {
+        for (op, counted) in self.counted {
+            let of = || calls.iter().filter(|call| call.op == op);
+            let inside = of().filter(|call| call.begin >= self.attached && call.end <= self.stopping).count() as u64;
+            // The agent counts from some instant during its start on.
+            let touching = of().filter(|call| call.end >= self.begun && call.begin <= self.stopped).count() as u64;
+            ensure!(counted >= inside, "{op}: {counted} calls counted, of {inside} inside");
+            ensure!(counted <= touching, "{op}: {counted} calls counted, of {touching} at all");
+        }
+        ensure!(self.in_flight == 0, "{} calls on a tmpfs have lasted for a second", self.in_flight);
+        Ok(())
+    }
+}
+
+/// What this process has: descriptors, threads, and memory in kB.
+#[derive(Debug)]
+struct Held {
+    descriptors: usize,
+    threads: usize,
+    resident: u64,
+}
+
+impl Held {
+    fn now() -> Result<Self> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(Self {
+            descriptors: fs::read_dir("/proc/self/fd")?.count(),
+            threads: fs::read_dir("/proc/self/task")?.count(),
+            resident: line.trim().trim_end_matches(" kB").parse()?,
+        })
+    }
+}
+
+#[test]
+fn many_times_under_load() -> Result<()> {
+    let mount = Mount::new("tmpfs")?;
+    let wal = mount.dir("wal")?;
+    let rounds = (ROUNDS + 1).to_string();
+    let mut load = Load::start(&["edges", "--threads", "2", "--dir", &wal.display().to_string(), "--rounds", &rounds])?;
+    let text = format!("[[target]]\nname='t'\npid={}\n[target.class]\nwal='{}'\n", load.pid(), wal.display());
+    let config = parse_toml(&text).and_then(Config::finish)?;
+    let before: Ids = bpf::loaded();
+    load.go()?;
+    let (began, mut counted, mut warm) = (Instant::now(), 0, Held::now()?);
+    for round in 0..ROUNDS {
+        let life = Life::live(&config)?;
+        load.go()?;
+        let calls: Vec<Call> = serde_json::from_value(load.json()?)?;
+        life.check(&calls).with_context(|| format!("round {round}"))?;
+        counted += life.counted.iter().map(|(_, n)| n).sum::<u64>();
+        if round == WARM {
+            warm = Held::now()?;
+        }
+    }
+    let end = Held::now()?;
+    println!("{ROUNDS} rounds in {:?} have counted {counted} calls; {warm:?}, in the end {end:?}", began.elapsed());
+    assert!(counted > ROUNDS as u64, "the load was hardly seen");
+    assert_eq!((warm.descriptors, warm.threads), (end.descriptors, end.threads));
+    assert!(end.resident as f64 <= warm.resident as f64 * 1.2, "memory: {warm:?}, {end:?}");
+    let mut left = Ids::new();
+    let gone = wait_for("the end of all that the rounds had in the kernel", GIVEN_BACK, || {
+        left = bpf::left_since(&before);
+        left.extend(bpf::held_by(std::process::id()).unwrap_or_default());
+        left.is_empty().then_some(())
+    });
+    gone.with_context(|| format!("left: {left:?}"))
+}
