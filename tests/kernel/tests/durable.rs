@@ -102,7 +102,8 @@ fn a_nested_fsync_inside_an_o_sync_write_keeps_both_samples() -> Result<()> {
         let mount = Mount::new(kind)?;
         let wal = mount.dir("wal")?;
         let agent = own(&wal)?;
-        let open = |flags| File::options().create(true).truncate(false).write(true).custom_flags(flags).open(wal.join("log"));
+        let open =
+            |flags| File::options().create(true).truncate(false).write(true).custom_flags(flags).open(wal.join("log"));
         let (sync, dsync, plain) = (open(libc::O_SYNC)?, open(libc::O_DSYNC)?, open(0)?);
         let mut tally = Tally::new();
         for _ in 0..ROUNDS {
@@ -111,12 +112,21 @@ fn a_nested_fsync_inside_an_o_sync_write_keeps_both_samples() -> Result<()> {
             tally.on("wal").fsync(&plain)?;
         }
         let status = agent.status()?;
-        let count = |op| (status.calls("wal", op), tally.calls("wal", if op == "fsync" { Op::Fsync } else { Op::OSync }));
+        let count =
+            |op| (status.calls("wal", op), tally.calls("wal", if op == "fsync" { Op::Fsync } else { Op::OSync }));
         assert_eq!([count("o_sync"), count("o_dsync"), count("fsync")], [(ROUNDS, ROUNDS); 3], "{kind}");
-        assert_eq!((status.bytes("wal", "write"), status.bytes("wal", "pwrite64")), (700 * ROUNDS, 900 * ROUNDS), "{kind}");
+        assert_eq!(
+            (status.bytes("wal", "write"), status.bytes("wal", "pwrite64")),
+            (700 * ROUNDS, 900 * ROUNDS),
+            "{kind}"
+        );
         let series = writes(&status)?;
         let durable = sync_ns(&status, &DURABLE);
-        assert_eq!((series.sum_ns, series.flush.sum_ns), (durable, durable), "{kind}: times of writes, flushes and syncs");
+        assert_eq!(
+            (series.sum_ns, series.flush.sum_ns),
+            (durable, durable),
+            "{kind}: times of writes, flushes and syncs"
+        );
         assert_eq!(series.group_writes.slots, [(size_slot(0), ROUNDS), (size_slot(1), 2 * ROUNDS)], "{kind}");
         assert!(status.losses().is_empty(), "{kind}: {:?}", status.losses());
     }
@@ -161,7 +171,9 @@ fn durable_requests_of_io_uring() -> Result<()> {
     let files = [plain.as_raw_fd(), sync.as_raw_fd(), dsync.as_raw_fd()];
     for registered_files in [false, true] {
         let mut ring = Ring::new(Setup { registered_files, ..Setup::default() }, &files, 1, 100)?;
-        for (file, rw_flags) in [(0, 0), (0, libc::RWF_DSYNC), (0, libc::RWF_SYNC), (1, 0), (2, 0), (1, libc::RWF_DSYNC)] {
+        for (file, rw_flags) in
+            [(0, 0), (0, libc::RWF_DSYNC), (0, libc::RWF_SYNC), (1, 0), (2, 0), (1, libc::RWF_DSYNC)]
+        {
             for forced in [false, true] {
                 ring.push(&Request { len: 100, rw_flags, forced, ..Request::new(Call::Write, file) }, ())?;
                 ring.submit()?;

@@ -31,7 +31,11 @@ fn load(mount: &Mount, flush: &str, threads: &str, rounds: u64) -> Result<()> {
     let status = agent.status()?;
     compare::equal(&status, &tally)?;
     let times = if flush == "async" { 1 } else { rounds };
-    assert_eq!((bytes, status.mapped("wal")), (times * (PAGES * PAGE) as u64, (bytes, times * PAGES as u64)), "{flush}");
+    assert_eq!(
+        (bytes, status.mapped("wal")),
+        (times * (PAGES * PAGE) as u64, (bytes, times * PAGES as u64)),
+        "{flush}"
+    );
     Ok(())
 }
 
@@ -116,7 +120,11 @@ fn pages_that_only_the_kernel_writes_out() -> Result<()> {
         write_out(&own.path)?;
     }
     let status = own.agent.status()?;
-    assert!(status.series.iter().all(|series| series.class != "wal"), "nobody has asked for a sync: {:?}", status.series);
+    assert!(
+        status.series.iter().all(|series| series.class != "wal"),
+        "nobody has asked for a sync: {:?}",
+        status.series
+    );
     Ok(())
 }
 

@@ -138,5 +138,9 @@ impl<'a> Worker<'a> {
 }
 
 fn open(path: &Path, flags: i32) -> Result<File> {
-    File::options().write(true).custom_flags(flags).open(path).with_context(|| format!("cannot open {}", path.display()))
+    File::options()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)
+        .with_context(|| format!("cannot open {}", path.display()))
 }

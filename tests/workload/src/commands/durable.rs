@@ -144,8 +144,8 @@ impl<'a> Worker<'a> {
             1 => (&self.files.dsync, Some(Op::ODsync)),
             _ => (&self.files.sync, Some(Op::OSync)),
         };
-        let (flags, by_flag) = [(0, None), (libc::RWF_DSYNC, Some(Op::ODsync)), (libc::RWF_SYNC, Some(Op::OSync))]
-            [self.rng.index(3)];
+        let (flags, by_flag) =
+            [(0, None), (libc::RWF_DSYNC, Some(Op::ODsync)), (libc::RWF_SYNC, Some(Op::OSync))][self.rng.index(3)];
         let op = [Op::Write, Op::Pwrite, Op::Writev, Op::Pwritev, Op::Pwritev2][self.rng.index(5)];
         let by_flag = by_flag.filter(|_| op == Op::Pwritev2);
         // The stronger one counts.

@@ -59,7 +59,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             report(&std::mem::take(&mut *calls.lock().unwrap_or_else(PoisonError::into_inner)))
         });
         stop.store(true, Ordering::Relaxed);
-        loads.into_iter().try_for_each(|load| load.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?).and(answered)
+        loads
+            .into_iter()
+            .try_for_each(|load| load.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+            .and(answered)
     })
 }
 

@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let len = args.pages * PAGE;
     file.set_len(len as u64)?;
     let map = Mapping::new(&file, len)?;
-    let (written, changed) = (Barrier::new(usize::try_from(args.threads)?), Barrier::new(usize::try_from(args.threads)?));
+    let (written, changed) =
+        (Barrier::new(usize::try_from(args.threads)?), Barrier::new(usize::try_from(args.threads)?));
     let work = |first: bool| -> Result<Tally> {
         let mut tally = Tally::new();
         let mut calls = tally.on(&args.class);
