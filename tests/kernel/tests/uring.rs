@@ -18,7 +18,7 @@ use stemedb_workload::{Op, Tally};
 /// Requests of a load that counts.
 const CALLS: u64 = 8_000;
 /// Syncs of a load that keeps their latencies.
-const ROUNDS: u64 = 2_000;
+const ROUNDS: u64 = 600;
 
 fn strings(command: &str, dir: &Path, calls: u64, flags: &[&str]) -> Vec<String> {
     let numbers = [command, "--dir", &dir.display().to_string(), "--calls", &calls.to_string()].map(str::to_owned);

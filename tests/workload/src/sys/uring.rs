@@ -12,7 +12,7 @@ use stemedb_ebpf::ops::Op;
 /// `IORING_ENTER_GETEVENTS`: has completions posted that wait for their thread.
 const GET_EVENTS: u32 = 1;
 /// Milliseconds after which the kernel's polling thread sleeps.
-const POLLER_SLEEPS: u32 = 10;
+const POLLER_SLEEPS: u32 = 1;
 
 /// How a ring is made.
 #[derive(Clone, Copy, Debug, Default)]
