@@ -8,6 +8,7 @@ use stemedb_ebpf::offsets::Need;
 use crate::cli::print;
 use crate::config::Config;
 use crate::kernel::hooks::Verdict;
+use crate::kernel::syscalls::Arch;
 use crate::kernel::{CAPABILITIES, Kernel, KernelError, Mode, Sizes, btf, privileges};
 use crate::process;
 
@@ -35,7 +36,7 @@ pub fn run(as_json: bool, hooks: Mode, btf: Option<&Path>) -> anyhow::Result<()>
 fn look(hooks: Mode, btf: Option<&Path>) -> Report {
     let missing = privileges::missing();
     let path = btf.unwrap_or(Path::new(btf::VMLINUX));
-    let resolution = btf::resolve(path);
+    let resolution = btf::resolve(path, Arch::HOST);
     let missing_fields = resolution.as_ref().map_or_else(
         |_| Vec::new(),
         |found| {
@@ -67,7 +68,7 @@ fn look(hooks: Mode, btf: Option<&Path>) -> Report {
 
 /// Fields of the other architecture are never here.
 fn foreign() -> Need {
-    if btf::syscall_need() == Need::X86 { Need::Arm64 } else { Need::X86 }
+    if Arch::HOST.need() == Need::X86 { Need::Arm64 } else { Need::X86 }
 }
 
 /// Attaches everything for a moment, with no target: nothing is counted, and all is gone when this returns.

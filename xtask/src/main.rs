@@ -6,6 +6,7 @@ mod compare;
 mod demo;
 mod docs;
 mod ebpf;
+mod fixture;
 mod linker;
 mod live;
 mod process;
@@ -19,6 +20,7 @@ mod view;
 mod vm;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -67,6 +69,13 @@ enum Task {
         fast: bool,
     },
     VmTest(vm::Options),
+    /// Record the type information of a kernel as a fixture of the tests (tests/btf/fixtures)
+    BtfFixture {
+        /// Raw BTF, such as /sys/kernel/btf/vmlinux
+        file: PathBuf,
+        /// The fixture's name, which ends with -amd64 or -arm64
+        name: String,
+    },
     /// Write docs/metrics.md from the agent's catalogue
     Docs {
         /// Change nothing; exit with status 1 if the file is stale
@@ -96,6 +105,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo(options) => demo::demo(&options),
         Task::Test { fast } => Ok(test::all(fast)),
         Task::VmTest(options) => vm::command(&options),
+        Task::BtfFixture { file, name } => fixture::record(&file, &name).map(|()| ExitCode::SUCCESS),
         Task::Docs { check } => docs::command(check),
     }
 }

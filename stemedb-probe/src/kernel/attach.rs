@@ -26,10 +26,7 @@ impl Kernel {
     pub fn attach(&mut self, names: &[&str]) -> Result<(), KernelError> {
         for capability in CAPABILITIES.iter().filter(|capability| names.contains(&capability.name)) {
             let verdict = self.attach_best(capability);
-            if let (None, true) = (&verdict.hook, capability.required) {
-                return Err(KernelError::Required { capability: capability.name, why: verdict.why });
-            }
-            self.verdicts.push(verdict);
+            self.verdicts.push(demand(capability, verdict)?);
         }
         Ok(())
     }
@@ -54,11 +51,59 @@ impl Kernel {
         if capability.name == "exe" && !self.sizes.exe_paths {
             return Verdict::off(capability, "no exe rule is configured, so no path is read");
         }
+        self.choice.best(capability, |hook, alternatives| self.attach_hook(hook, alternatives))
+    }
+
+    /// All of a hook's programs, or none.
+    fn attach_hook(&mut self, hook: &Hook, alternatives: bool) -> Result<(), String> {
+        let Some((resolution, btf)) = &self.types else {
+            return Err("everything has been attached already".to_owned());
+        };
+        let before = self.attached.len();
+        for one in self.choice.plan(hook, alternatives, resolution)? {
+            if self.attached.iter().any(|other| other.name == one.name) {
+                continue;
+            }
+            match one.attach(&mut self.ebpf, btf) {
+                Ok(attached) => self.attached.push(attached),
+                Err(error) => {
+                    self.attached.truncate(before);
+                    return Err(explain(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A capability that the agent is of no use without must be there.
+fn demand(capability: &'static Capability, verdict: Verdict) -> Result<Verdict, KernelError> {
+    if let (None, true) = (&verdict.hook, capability.required) {
+        return Err(KernelError::Required { capability: capability.name, why: verdict.why });
+    }
+    Ok(verdict)
+}
+
+impl Choice {
+    /// What would become of every capability, as far as the type information tells; the kernel itself may still refuse.
+    pub fn judge(self, resolution: &Resolution) -> Vec<Result<Verdict, KernelError>> {
+        let judge = |capability| {
+            demand(capability, self.best(capability, |hook, more| self.plan(hook, more, resolution).map(drop)))
+        };
+        CAPABILITIES.iter().map(judge).collect()
+    }
+
+    /// The best hook of a capability that `attach` can attach; it is told whether there are others.
+    fn best(
+        self,
+        capability: &'static Capability,
+        mut attach: impl FnMut(&Hook, bool) -> Result<(), String>,
+    ) -> Verdict {
         let alternatives = capability.hooks.len() > 1;
         let mut refused = Vec::new();
         for hook in capability.hooks {
-            let name = self.choice.label(hook);
-            match self.attach_hook(hook, alternatives) {
+            let name = self.label(hook);
+            match attach(hook, alternatives) {
                 Ok(()) => {
                     let why = if refused.is_empty() {
                         "the first choice, which this kernel allows".to_owned()
@@ -73,21 +118,9 @@ impl Kernel {
         Verdict::off(capability, refused.join("; "))
     }
 
-    /// All of a hook's programs, or none.
-    fn attach_hook(&mut self, hook: &Hook, alternatives: bool) -> Result<(), String> {
-        self.choice.allows(hook, alternatives)?;
-        let before = self.attached.len();
-        let attached = self.attach_programs(hook);
-        if attached.is_err() {
-            self.attached.truncate(before);
-        }
-        attached
-    }
-
-    fn attach_programs(&mut self, hook: &Hook) -> Result<(), String> {
-        let Some((resolution, btf)) = &self.types else {
-            return Err("everything has been attached already".to_owned());
-        };
+    /// Where a hook's programs would be attached; or why it cannot be used.
+    pub fn plan(self, hook: &Hook, alternatives: bool, resolution: &Resolution) -> Result<Vec<One>, String> {
+        self.allows(hook, alternatives)?;
         for need in hook.needs {
             if let Some(missing) = resolution.lacks(*need) {
                 return Err(format!("this kernel's type information has no {missing}"));
@@ -98,19 +131,13 @@ impl Kernel {
                 return Err(format!("the helper bpf_{helper} came with Linux {since}"));
             }
         }
+        let mut all = Vec::new();
         for attach in hook.programs {
-            for one in self.choice.resolve(attach, resolution)? {
-                if self.attached.iter().all(|other| other.name != one.name) {
-                    let attached = one.attach(&mut self.ebpf, btf).map_err(|error| explain(&error))?;
-                    self.attached.push(attached);
-                }
-            }
+            all.extend(self.resolve(attach, resolution)?);
         }
-        Ok(())
+        Ok(all)
     }
-}
 
-impl Choice {
     /// A hook's name with the kind of its programs.
     fn label(self, hook: &Hook) -> String {
         match (hook.programs.is_empty(), hook.is_fentry(), self.raw) {
@@ -139,7 +166,7 @@ impl Choice {
 
     /// The places of a program on this kernel.
     fn resolve(self, attach: &Attach, resolution: &Resolution) -> Result<Vec<One>, String> {
-        let types = &resolution.kernel;
+        let (types, arch) = (&resolution.kernel, resolution.arch);
         let one = |kind, name: String, to: String| One { program: attach.program, kind, name, to };
         let function = |kind, point: &Point| {
             types.check(Kind::Function, point)?;
@@ -169,30 +196,41 @@ impl Choice {
             }
             Place::Entry(point) => function(ProgramKind::Entry, &point),
             Place::Exit(point) => function(ProgramKind::Exit, &point),
-            Place::SyscallEntry(family) => functions(ProgramKind::Entry, syscalls::functions(family)),
-            Place::SyscallExit(family) => functions(ProgramKind::Exit, syscalls::functions(family)),
+            Place::SyscallEntry(family) => functions(ProgramKind::Entry, syscalls::functions(arch, family)),
+            Place::SyscallExit(family) => functions(ProgramKind::Exit, syscalls::functions(arch, family)),
             Place::CompatEntry(family) => {
-                let there = syscalls::compat_functions(family).into_iter().filter(|name| types.has_function(name));
+                let there =
+                    syscalls::compat_functions(arch, family).into_iter().filter(|name| types.has_function(name));
                 functions(ProgramKind::Entry, there.map(str::to_owned).collect())
             }
         }
     }
 }
 
+/// How a program is attached.
 #[derive(Debug, Clone, Copy)]
-enum ProgramKind {
+pub enum ProgramKind {
+    /// To a tracepoint, by its type information.
     Tracepoint,
+    /// To a tracepoint, without.
     RawTracepoint,
+    /// To the begin of a function.
     Entry,
+    /// To the end of a function.
     Exit,
 }
 
 /// One program at one place.
-struct One {
-    program: &'static str,
-    kind: ProgramKind,
-    name: String,
-    to: String,
+#[derive(Debug)]
+pub struct One {
+    /// Its name in the object.
+    pub program: &'static str,
+    /// How it is attached.
+    pub kind: ProgramKind,
+    /// The name by which it is known, which no other has.
+    pub name: String,
+    /// The tracepoint or function.
+    pub to: String,
 }
 
 /// Loads, attaches, and frees the program's slot in the object: the next function wants a program of its own from it.

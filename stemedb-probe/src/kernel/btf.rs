@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use btfparse::{Offset, TypeInformation, TypeVariant};
+use btfparse::{TypeInformation, TypeVariant};
 use stemedb_ebpf::offsets::{ABSENT, FIELDS, Field, Need, Offsets};
 
+use super::members;
+use super::syscalls::Arch;
 use super::types::KernelTypes;
 
 /// Where kernels keep their own BTF (`CONFIG_DEBUG_INFO_BTF`).
@@ -56,6 +58,8 @@ pub struct Resolution {
     pub kernel: KernelTypes,
     /// The file that was read.
     pub path: PathBuf,
+    /// The architecture of the kernel.
+    pub arch: Arch,
 }
 
 impl Resolution {
@@ -87,11 +91,15 @@ impl btfparse::Readable for Bytes {
     }
 }
 
-/// Resolves every row of [`FIELDS`].
-pub fn resolve(path: &Path) -> Result<Resolution, BtfError> {
+/// Resolves every row of [`FIELDS`] from a file.
+pub fn resolve(path: &Path, arch: Arch) -> Result<Resolution, BtfError> {
     let bytes = std::fs::read(path).map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
-    let types = TypeInformation::new(&Bytes(bytes))
-        .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.message().to_owned() })?;
+    resolve_bytes(bytes, path, arch)
+}
+
+/// The same from the bytes of the file.
+pub fn resolve_bytes(bytes: Vec<u8>, path: &Path, arch: Arch) -> Result<Resolution, BtfError> {
+    let types = parse(bytes, path)?;
     let structs = struct_ids(&types);
     let mut offsets = Offsets::NONE;
     let mut missing = Vec::new();
@@ -101,20 +109,20 @@ pub fn resolve(path: &Path) -> Result<Resolution, BtfError> {
             None => missing.push(field),
         }
     }
-    let out = Resolution { offsets, missing, kernel: KernelTypes::new(types), path: path.to_owned() };
-    let lacks = [Need::Files, syscall_need()].into_iter().filter_map(|need| out.lacks(need)).collect::<Vec<_>>();
+    let out = Resolution { offsets, missing, kernel: KernelTypes::new(types), path: path.to_owned(), arch };
+    let lacks = [Need::Files, arch.need()].into_iter().filter_map(|need| out.lacks(need)).collect::<Vec<_>>();
     if lacks.is_empty() { Ok(out) } else { Err(BtfError::Fields { path: path.to_owned(), missing: lacks.join(", ") }) }
 }
 
-/// The fields by which this architecture gives system-call arguments.
-#[must_use]
-pub fn syscall_need() -> Need {
-    if cfg!(target_arch = "aarch64") { Need::Arm64 } else { Need::X86 }
+/// The types in the bytes of a file.
+pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<TypeInformation, BtfError> {
+    TypeInformation::new(&Bytes(bytes))
+        .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.message().to_owned() })
 }
 
 /// The ids of the structures that [`FIELDS`] names. A name may stand for several: functions and variables share the
 /// crate's own look-up, and a kernel may have two structures of one name.
-fn struct_ids(types: &TypeInformation) -> HashMap<&'static str, Vec<u32>> {
+pub fn struct_ids(types: &TypeInformation) -> HashMap<&'static str, Vec<u32>> {
     let mut ids: HashMap<&'static str, Vec<u32>> = FIELDS.iter().map(|field| (field.of, Vec::new())).collect();
     for (id, variant) in types.get() {
         if let TypeVariant::Struct(found) = variant
@@ -128,9 +136,10 @@ fn struct_ids(types: &TypeInformation) -> HashMap<&'static str, Vec<u32>> {
 }
 
 fn offset_of(types: &TypeInformation, ids: &[u32], field: &Field) -> Option<u32> {
-    let candidates = ids.iter().flat_map(|id| field.members.iter().map(move |member| (*id, *member)));
-    candidates.into_iter().find_map(|(id, member)| match types.offset_of(id, member) {
-        Ok((_, Offset::ByteOffset(offset))) if offset < ABSENT => Some(offset),
-        _ => None,
+    let mut candidates = ids.iter().flat_map(|id| field.members.iter().map(move |member| (*id, *member)));
+    candidates.find_map(|(id, member)| {
+        let way = members::way(types, id, member)?;
+        let offset = way.iter().try_fold(0_u32, |sum, step| sum.checked_add(step.offset))?;
+        (offset < ABSENT).then_some(offset)
     })
 }

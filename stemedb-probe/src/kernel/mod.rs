@@ -1,8 +1,9 @@
 //! The kernel side as the agent sees it: offsets, the loaded object, what is attached and why.
 
-mod attach;
+pub mod attach;
 pub mod btf;
 pub mod hooks;
+pub mod members;
 pub mod object;
 pub mod privileges;
 pub mod programs;

@@ -15,8 +15,9 @@ use super::attach::{Attached, explain};
 use super::btf::{self, BtfError, Resolution};
 use super::hooks::{Mode, URING_COMPLETE_CQE, Verdict};
 use super::programs::{self, ProgramFigures};
-use super::types::Kind;
-use super::{syscalls, testrun};
+use super::syscalls::{self, Arch};
+use super::testrun;
+use super::types::{FOLIO_HEAD, Kind};
 use crate::process;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("STEMEDB_EBPF_OBJECT"));
@@ -128,7 +129,7 @@ impl Kernel {
     pub fn load(sizes: Sizes, mode: Mode, btf: Option<&Path>) -> Result<Self, KernelError> {
         let own = Path::new(btf::VMLINUX);
         let path = btf.unwrap_or(own);
-        let resolution = btf::resolve(path)?;
+        let resolution = btf::resolve(path, Arch::HOST)?;
         let choice = Choice { mode, raw: mode == Mode::RawTracepoint || !own.exists() };
         let aya_btf = Btf::parse_file(path, aya::Endianness::default())
             .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.to_string() })?;
@@ -287,7 +288,7 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
         typed: u32::from(!raw),
         uring_result: if in_cqe { RESULT_IS_IN_CQE } else { RESULT_IS_ARGUMENT },
         // Where the kernel has no such bit it has no such tracepoint either (5.18).
-        folio_head_bit: types.constant("pageflags", "PG_head").unwrap_or(0),
+        folio_head_bit: types.constant(FOLIO_HEAD).unwrap_or(0),
         page_shift: process::page_size().trailing_zeros(),
         zero: 0,
         named_directories: sizes.named_directories,

@@ -1,7 +1,39 @@
 //! The system calls that are counted: their numbers, and the kernel's functions for them.
 
+use stemedb_ebpf::offsets::Need;
 use stemedb_ebpf::ops::{AIO_SUBMIT, COMPAT, Family, NO_OP, OPS, OpInfo, URING_SUBMIT, Way};
 use stemedb_ebpf::{MAX_SYSCALLS, MAX_URING_OPS};
+
+/// An architecture, as far as the kernel's names of system calls and their arguments depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// x86-64
+    X86_64,
+    /// arm64
+    Aarch64,
+}
+
+impl Arch {
+    /// The one that the agent runs on.
+    pub const HOST: Self = if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 };
+
+    /// The fields by which it gives system-call arguments.
+    #[must_use]
+    pub fn need(self) -> Need {
+        match self {
+            Self::X86_64 => Need::X86,
+            Self::Aarch64 => Need::Arm64,
+        }
+    }
+
+    /// The same calls in a 32-bit program.
+    fn compat_calls(self) -> &'static [Compat] {
+        match self {
+            Self::X86_64 => X86_COMPAT_CALLS,
+            Self::Aarch64 => ARM_COMPAT_CALLS,
+        }
+    }
+}
 
 /// What each number means on this architecture: an operation, or one of the marks beside [`NO_OP`].
 #[must_use]
@@ -19,7 +51,7 @@ pub fn by_number() -> [u8; MAX_SYSCALLS] {
     }
     set(libc::SYS_io_submit, AIO_SUBMIT);
     set(libc::SYS_io_uring_enter, URING_SUBMIT);
-    for (number, _) in COMPAT_CALLS {
+    for (number, _) in Arch::HOST.compat_calls() {
         out[*number] |= COMPAT;
     }
     out
@@ -42,36 +74,34 @@ pub fn by_uring_opcode() -> [u8; MAX_URING_OPS] {
 
 /// The functions behind the system calls of a family.
 #[must_use]
-pub fn functions(family: Family) -> Vec<String> {
-    of_family(family).map(|op| function(op.name)).collect()
+pub fn functions(arch: Arch, family: Family) -> Vec<String> {
+    of_family(family).map(|op| function(arch, op.name)).collect()
 }
 
 /// The function behind the system call of that name.
 #[must_use]
-pub fn function(name: &str) -> String {
-    match name {
-        // The table has the 64-bit one under the old name.
-        "sendfile" => format!("{PREFIX}sendfile64"),
+pub fn function(arch: Arch, name: &str) -> String {
+    // The table has the 64-bit one under the old name.
+    let name = if name == "sendfile" { "sendfile64" } else { name };
+    match (arch, name) {
         // A call without arguments is an alias of its body, and only the body is in the type information.
-        "sync" if cfg!(target_arch = "x86_64") => "__do_sys_sync".to_owned(),
-        name => format!("{PREFIX}{name}"),
+        (Arch::X86_64, "sync") => "__do_sys_sync".to_owned(),
+        (Arch::X86_64, name) => format!("__x64_sys_{name}"),
+        (Arch::Aarch64, name) => format!("__arm64_sys_{name}"),
     }
 }
 
 /// The functions of the 32-bit variants of the calls of a family.
 #[must_use]
-pub fn compat_functions(family: Family) -> Vec<&'static str> {
+pub fn compat_functions(arch: Arch, family: Family) -> Vec<&'static str> {
     let of_family = |name: &str| of_family(family).any(|op| op.name == name);
-    let functions = COMPAT_CALLS.iter().filter(|(_, (name, _))| of_family(name)).map(|(_, (_, function))| *function);
-    // `sync` shares its function with the 64-bit call, whose program knows the one from the other.
-    functions.filter(|function| !function.is_empty()).collect()
+    let calls = arch.compat_calls().iter().filter(|(_, (name, _))| of_family(name));
+    calls.map(|(_, (_, function))| *function).filter(|function| *function != SHARED).collect()
 }
 
 fn of_family(family: Family) -> impl Iterator<Item = &'static OpInfo> {
     OPS.iter().filter(move |op| op.family == family && op.way == Way::Syscall)
 }
-
-const PREFIX: &str = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
 
 /// The numbers of the system calls on this architecture, by the names in [`OPS`].
 const NUMBERS: &[(&str, libc::c_long)] = &[
@@ -92,31 +122,50 @@ const NUMBERS: &[(&str, libc::c_long)] = &[
     ("fallocate", libc::SYS_fallocate),
 ];
 
-/// The same calls in a 32-bit program, with their functions (arch/x86/entry/syscalls/syscall_32.tbl; arm's are not
-/// decoded): they are not followed, but counted as lost.
+/// A call of a 32-bit program: its number, its name in [`OPS`], and its function. It is not followed, but counted as lost.
 type Compat = (usize, (&'static str, &'static str));
-const COMPAT_CALLS: &[Compat] = if cfg!(target_arch = "x86_64") {
-    &[
-        (4, ("write", "__ia32_sys_write")),
-        (36, ("sync", "")),
-        (118, ("fsync", "__ia32_sys_fsync")),
-        (144, ("msync", "__ia32_sys_msync")),
-        (146, ("writev", "__ia32_sys_writev")),
-        (148, ("fdatasync", "__ia32_sys_fdatasync")),
-        (181, ("pwrite64", "__ia32_sys_ia32_pwrite64")),
-        (187, ("sendfile", "__ia32_compat_sys_sendfile")),
-        (239, ("sendfile", "__ia32_sys_sendfile64")),
-        (313, ("splice", "__ia32_sys_splice")),
-        (314, ("sync_file_range", "__ia32_sys_ia32_sync_file_range")),
-        (324, ("fallocate", "__ia32_sys_ia32_fallocate")),
-        (334, ("pwritev", "__ia32_compat_sys_pwritev")),
-        (344, ("syncfs", "__ia32_sys_syncfs")),
-        (377, ("copy_file_range", "__ia32_sys_copy_file_range")),
-        (379, ("pwritev2", "__ia32_compat_sys_pwritev2")),
-    ]
-} else {
-    &[]
-};
+/// The function is that of the 64-bit call, whose program knows the one from the other.
+const SHARED: &str = "";
+
+/// arch/x86/entry/syscalls/syscall_32.tbl
+const X86_COMPAT_CALLS: &[Compat] = &[
+    (4, ("write", "__ia32_sys_write")),
+    (36, ("sync", SHARED)),
+    (118, ("fsync", "__ia32_sys_fsync")),
+    (144, ("msync", "__ia32_sys_msync")),
+    (146, ("writev", "__ia32_sys_writev")),
+    (148, ("fdatasync", "__ia32_sys_fdatasync")),
+    (181, ("pwrite64", "__ia32_sys_ia32_pwrite64")),
+    (187, ("sendfile", "__ia32_compat_sys_sendfile")),
+    (239, ("sendfile", "__ia32_sys_sendfile64")),
+    (313, ("splice", "__ia32_sys_splice")),
+    (314, ("sync_file_range", "__ia32_sys_ia32_sync_file_range")),
+    (324, ("fallocate", "__ia32_sys_ia32_fallocate")),
+    (334, ("pwritev", "__ia32_compat_sys_pwritev")),
+    (344, ("syncfs", "__ia32_sys_syncfs")),
+    (377, ("copy_file_range", "__ia32_sys_copy_file_range")),
+    (379, ("pwritev2", "__ia32_compat_sys_pwritev2")),
+];
+
+/// arch/arm64/include/asm/unistd32.h
+const ARM_COMPAT_CALLS: &[Compat] = &[
+    (4, ("write", SHARED)),
+    (36, ("sync", SHARED)),
+    (118, ("fsync", SHARED)),
+    (144, ("msync", SHARED)),
+    (146, ("writev", SHARED)),
+    (148, ("fdatasync", SHARED)),
+    (181, ("pwrite64", "__arm64_compat_sys_aarch32_pwrite64")),
+    (187, ("sendfile", "__arm64_compat_sys_sendfile")),
+    (239, ("sendfile", "__arm64_compat_sys_sendfile64")),
+    (340, ("splice", SHARED)),
+    (341, ("sync_file_range", "__arm64_compat_sys_aarch32_sync_file_range2")),
+    (352, ("fallocate", "__arm64_compat_sys_aarch32_fallocate")),
+    (362, ("pwritev", "__arm64_compat_sys_pwritev")),
+    (373, ("syncfs", SHARED)),
+    (391, ("copy_file_range", SHARED)),
+    (393, ("pwritev2", "__arm64_compat_sys_pwritev2")),
+];
 
 #[cfg(test)]
 mod tests {
@@ -127,7 +176,10 @@ mod tests {
         let named: Vec<&str> = OPS.iter().filter(|op| op.way == Way::Syscall).map(|op| op.name).collect();
         assert_eq!(named, NUMBERS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         assert!(NUMBERS.iter().all(|(_, number)| usize::try_from(*number).unwrap() < MAX_SYSCALLS));
-        assert!(COMPAT_CALLS.iter().all(|(_, (name, _))| named.contains(name)));
+        for calls in [X86_COMPAT_CALLS, ARM_COMPAT_CALLS] {
+            assert!(named.iter().all(|name| calls.iter().any(|(_, (call, _))| call == name)));
+            assert!(calls.iter().all(|(number, (name, _))| named.contains(name) && *number < MAX_SYSCALLS));
+        }
     }
 
     #[test]

@@ -6,6 +6,25 @@ use std::collections::HashMap;
 use btfparse::{Integer32Value, TypeInformation, TypeVariant};
 
 use super::hooks::{Arg, Point};
+use super::members;
+
+/// The `enum` of the helpers that a kernel was built with.
+pub const HELPERS: &str = "bpf_func_id";
+
+/// The constant of a helper in [`HELPERS`].
+#[must_use]
+pub fn helper(name: &str) -> String {
+    format!("BPF_FUNC_{name}")
+}
+
+/// The name of the `typedef` that a tracepoint's arguments are known by.
+#[must_use]
+pub fn tracepoint(name: &str) -> String {
+    format!("btf_trace_{name}")
+}
+
+/// `PG_head` of `enum pageflags`: the bit of a folio of several pages.
+pub const FOLIO_HEAD: (&str, &str) = ("pageflags", "PG_head");
 
 /// The types of one kernel.
 pub struct KernelTypes {
@@ -59,7 +78,7 @@ impl KernelTypes {
 
     fn check_arguments(&self, kind: Kind, name: &str, args: &[Arg]) -> Result<(), String> {
         let (what, key) = match kind {
-            Kind::Tracepoint => ("tracepoint", format!("btf_trace_{name}")),
+            Kind::Tracepoint => ("tracepoint", tracepoint(name)),
             Kind::Function => ("function", name.to_owned()),
         };
         let found = self.points.get(&key).and_then(|id| self.arguments(*id, kind));
@@ -79,15 +98,15 @@ impl KernelTypes {
         Ok(())
     }
 
-    /// Whether `enum bpf_func_id`, the list of helpers that this kernel was built with, has `bpf_NAME`.
+    /// Whether this kernel has the helper `bpf_NAME`.
     #[must_use]
     pub fn has_helper(&self, name: &str) -> bool {
-        self.constant("bpf_func_id", &format!("BPF_FUNC_{name}")).is_some()
+        self.constant((HELPERS, &helper(name))).is_some()
     }
 
     /// The value of a constant of an `enum`.
     #[must_use]
-    pub fn constant(&self, of: &str, name: &str) -> Option<u32> {
+    pub fn constant(&self, (of, name): (&str, &str)) -> Option<u32> {
         self.types.get().values().find_map(|variant| match variant {
             TypeVariant::Enum(found) if found.name().as_deref() == Some(of) => {
                 let value = found.named_value_list().iter().find(|value| value.name == name)?;
@@ -102,12 +121,15 @@ impl KernelTypes {
 
     /// The types of the arguments; a tracepoint's first one is its private data, which programs do not see.
     fn arguments(&self, id: u32, kind: Kind) -> Option<Vec<u32>> {
-        let prototype = match self.types.from_id(id)? {
+        let prototype = match self.types.get().get(&id)? {
             TypeVariant::Func(function) => *function.prototype_tid(),
-            TypeVariant::Typedef(named) => self.types.pointee_tid(*named.tid()).ok()?,
+            TypeVariant::Typedef(named) => match self.bare(*named.tid())? {
+                TypeVariant::Ptr(pointer) => *pointer.tid(),
+                _ => return None,
+            },
             _ => return None,
         };
-        let TypeVariant::FuncProto(prototype) = self.types.from_id(prototype)? else { return None };
+        let TypeVariant::FuncProto(prototype) = self.types.get().get(&prototype)? else { return None };
         let hidden = usize::from(kind == Kind::Tracepoint);
         let mut out = Vec::new();
         for parameter in prototype.parameter_list().iter().skip(hidden) {
@@ -130,19 +152,13 @@ impl KernelTypes {
         }
     }
 
-    /// A type without its names and qualifiers.
-    fn bare(&self, mut id: u32) -> Option<TypeVariant> {
-        // A chain of them is short; a circle in broken type information must end, too.
-        for _ in 0..32 {
-            id = match self.types.from_id(id)? {
-                TypeVariant::Typedef(of) => *of.tid(),
-                TypeVariant::Const(of) => *of.tid(),
-                TypeVariant::Volatile(of) => *of.tid(),
-                TypeVariant::Restrict(of) => *of.tid(),
-                TypeVariant::TypeTag(of) => *of.tid(),
-                other => return Some(other),
-            };
-        }
-        None
+    fn bare(&self, id: u32) -> Option<&TypeVariant> {
+        members::bare(&self.types, id).map(|(_, found)| found)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &TypeInformation {
+        &self.types
     }
 }
