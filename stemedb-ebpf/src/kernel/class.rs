@@ -18,10 +18,19 @@ pub fn of(file: &File, target: u32) -> u32 {
     {
         return class;
     }
-    by_directory(file.dentry, file.is_dir(), target)
+    class_by_directory(file.dentry, u64::from(target), u64::from(file.is_dir())) as u32
 }
 
 /// Walks up `d_parent` until a class directory is met. A directory is of its own class.
+///
+/// A global function of the object, with numbers for arguments: the verifier looks at it once for a program, and not anew for every
+/// way that leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn class_by_directory(dentry: u64, target: u64, is_dir: u64) -> u64 {
+    u64::from(by_directory(dentry, is_dir != 0, target as u32))
+}
+
 #[inline(always)]
 fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
     // The directories just passed, nearest first: the way down to a class directory that was not there
@@ -43,8 +52,11 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
             if let Some(class) = directory(inode, target, &passed) {
                 return class;
             }
-            if named && let Some(class) = anywhere(at, target) {
-                return class;
+            if named {
+                let class = class_by_own_name(at, u64::from(target)) as u32;
+                if class != NO_CLASS {
+                    return class;
+                }
             }
             passed = [at, passed[0], passed[1], passed[2]];
         }
@@ -68,16 +80,23 @@ fn directory(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u3
     if !same {
         return None;
     }
-    if entry.children != 0
-        && let Some(class) = child(inode, target, passed)
-    {
-        return Some(class);
+    if entry.children != 0 {
+        let class = class_by_names_below(inode, u64::from(target), passed) as u32;
+        if class != NO_CLASS {
+            return Some(class);
+        }
     }
     (entry.class != NO_CLASS).then_some(entry.class)
 }
 
-/// The class that a directory's name gives, wherever it is.
+/// The class that a directory's name gives, wherever it is, or [`NO_CLASS`]. Global, as above.
+#[unsafe(no_mangle)]
 #[inline(never)]
+pub extern "C" fn class_by_own_name(dentry: u64, target: u64) -> u64 {
+    u64::from(anywhere(dentry, target as u32).unwrap_or(NO_CLASS))
+}
+
+#[inline(always)]
 fn anywhere(dentry: Addr, target: u32) -> Option<u32> {
     let mut key = ChildKey { parent: ANYWHERE, target, zero: 0, name: [0; CHILD_NAME] };
     if !name_of(dentry, &mut key.name) {
@@ -87,8 +106,17 @@ fn anywhere(dentry: Addr, target: u32) -> Option<u32> {
     unsafe { CHILDREN.get(&key) }.map(|entry| entry.class)
 }
 
-/// Follows names down from a directory to a class directory.
+/// The class that a directory gives by the names of those just passed below it, or [`NO_CLASS`]. Global, as above.
+#[unsafe(no_mangle)]
 #[inline(never)]
+pub extern "C" fn class_by_names_below(inode: u64, target: u64, passed: *const [u64; MAX_MISSING]) -> u64 {
+    // SAFETY: the verifier has it checked that a pointer is not null, and knows how much is behind it.
+    let Some(passed) = (unsafe { passed.as_ref() }) else { return u64::from(NO_CLASS) };
+    u64::from(child(inode, target as u32, passed).unwrap_or(NO_CLASS))
+}
+
+/// Follows names down from a directory to a class directory.
+#[inline(always)]
 fn child(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u32> {
     let mut key = ChildKey { parent: inode, target, zero: 0, name: [0; CHILD_NAME] };
     let mut found = None;
