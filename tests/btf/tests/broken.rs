@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use proptest::prelude::*;
 use stemedb_btf_tests::encode::{Encoder, Kind};
-use stemedb_btf_tests::fixtures::Fixture;
 use stemedb_btf_tests::report::report;
 use stemedb_probe::kernel::btf::{self, BtfError, Resolution};
 use stemedb_probe::kernel::hooks::Point;
@@ -16,22 +15,21 @@ fn resolve(bytes: Vec<u8>) -> Result<Resolution, BtfError> {
     btf::resolve_bytes(bytes, Path::new("broken.btf"), Arch::X86_64)
 }
 
-fn fixture() -> Vec<u8> {
-    Fixture::named("debian-6.12-amd64").expect("a fixture").bytes
-}
+/// A kernel that is whole.
+const WHOLE: &[u8] = include_bytes!("../fixtures/debian-6.12-amd64.btf");
 
 proptest! {
-    /// Every byte of a fixture is of use, so that none can be cut off.
+    /// Every byte is of use, so that none can be cut off.
     #[test]
-    fn a_cut_is_an_error(cut in 0..fixture().len()) {
-        let error = resolve(fixture()[..cut].to_vec()).map(drop).err();
+    fn a_cut_is_an_error(cut in 0..WHOLE.len()) {
+        let error = resolve(WHOLE[..cut].to_vec()).map(drop).err();
         let refused = matches!(error, Some(BtfError::Parse { .. }));
         prop_assert!(refused, "{error:?}");
     }
 
     #[test]
-    fn flipped_bits_do_no_harm(flips in prop::collection::vec((0..fixture().len(), 0..8_u32), 1..20)) {
-        let mut bytes = fixture();
+    fn flipped_bits_do_no_harm(flips in prop::collection::vec((0..WHOLE.len(), 0..8_u32), 1..20)) {
+        let mut bytes = WHOLE.to_vec();
         for (at, bit) in flips {
             bytes[at] ^= 1 << bit;
         }
@@ -42,8 +40,8 @@ proptest! {
 
     /// Types that refer to the wrong types, which flipped bits seldom make.
     #[test]
-    fn wrong_words_do_no_harm(words in prop::collection::vec((6..fixture().len() / 4, 0..400_u32), 1..40)) {
-        let mut bytes = fixture();
+    fn wrong_words_do_no_harm(words in prop::collection::vec((6..WHOLE.len() / 4, 0..400_u32), 1..40)) {
+        let mut bytes = WHOLE.to_vec();
         for (at, word) in words {
             bytes[4 * at..4 * at + 4].copy_from_slice(&word.to_le_bytes());
         }
