@@ -15,6 +15,10 @@ fn main() {
     }
 }
 
+/// Each architecture has its own: `cargo xtask build-ebpf --arch ARCH` puts it there.
 fn default_object() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/bpfel-unknown-none/release/stemedb-ebpf")
+    let [host, arch] = ["HOST", "CARGO_CFG_TARGET_ARCH"].map(|name| std::env::var(name).unwrap_or_default());
+    let folder = if host.starts_with(&arch) { "bpf".to_owned() } else { format!("bpf-{arch}") };
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    target.join(folder).join("bpfel-unknown-none/release/stemedb-ebpf")
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use crate::cross::{self, Arch};
 use crate::{ebpf, shell};
 
 /// Where the agent is, from the top folder.
@@ -11,9 +12,18 @@ pub(crate) const WORKLOAD: &str = "target/release/stemedb-workload";
 /// Where the first process of a guest is, from the top folder.
 pub(crate) const VM_INIT: &str = "target/release/stemedb-vm-init";
 
+/// Builds the object and the agent for an architecture.
+pub(crate) fn agent_for(arch: Arch) -> Result<()> {
+    if arch == Arch::HOST {
+        return agent();
+    }
+    println!("built {}", cross::agent(arch, "release")?);
+    Ok(())
+}
+
 /// Builds the object and the agent.
 pub(crate) fn agent() -> Result<()> {
-    ebpf::build()?;
+    ebpf::build(Arch::HOST)?;
     release("stemedb-probe")?;
     println!("built {AGENT}");
     Ok(())

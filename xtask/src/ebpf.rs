@@ -1,38 +1,45 @@
 //! `cargo xtask build-ebpf`: the object that the agent loads into the kernel.
 
-use std::env;
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::cross::Arch;
 use crate::toolchain::Toolchain;
 use crate::{setup, shell};
 
-/// Where the object is, from the top folder. The agent's build script looks there.
-const OBJECT: &str = "target/bpf/bpfel-unknown-none/release/stemedb-ebpf";
+/// Where the object for an architecture is, from the top folder. The agent's build script looks there.
+pub(crate) fn object(arch: Arch) -> String {
+    format!("{}/bpfel-unknown-none/release/stemedb-ebpf", folder(arch))
+}
+
+fn folder(arch: Arch) -> String {
+    if arch == Arch::HOST { "target/bpf".to_owned() } else { format!("target/bpf-{}", arch.name()) }
+}
 
 /// Sets up what is missing, and builds the object.
-pub(crate) fn build() -> Result<()> {
+pub(crate) fn build(arch: Arch) -> Result<()> {
     let toolchain = setup::for_build()?;
-    println!("building the eBPF object with {}", toolchain.description);
-    shell::run(&mut cargo(&toolchain, "build")).context("the eBPF object does not build")?;
-    let size = fs::metadata(shell::root().join(OBJECT)).with_context(|| format!("no {OBJECT}"))?.len();
-    println!("built {OBJECT} ({size} bytes)");
+    println!("building the eBPF object for {} with {}", arch.name(), toolchain.description);
+    shell::run(&mut cargo(&toolchain, "build", arch)).context("the eBPF object does not build")?;
+    let object = object(arch);
+    let size = fs::metadata(shell::root().join(&object)).with_context(|| format!("no {object}"))?.len();
+    println!("built {object} ({size} bytes)");
     Ok(())
 }
 
 /// Lints the kernel side, which the lints of the host's crates never see.
 pub(crate) fn lint() -> Result<()> {
-    shell::run(cargo(&setup::for_build()?, "clippy").args(["--", "-D", "warnings"]))
+    shell::run(cargo(&setup::for_build()?, "clippy", Arch::HOST).args(["--", "-D", "warnings"]))
 }
 
 /// A cargo command on the object.
-fn cargo(toolchain: &Toolchain, command: &str) -> Command {
+fn cargo(toolchain: &Toolchain, command: &str, arch: Arch) -> Command {
     let mut cargo = toolchain.cargo();
     cargo.args([command, "-Z", "build-std=core", "--target", "bpfel-unknown-none", "--release"]);
-    cargo.args(["-p", "stemedb-ebpf", "--bin", "stemedb-ebpf", "--target-dir", "target/bpf"]);
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(env::consts::ARCH).join("\x1f"));
+    cargo.args(["-p", "stemedb-ebpf", "--bin", "stemedb-ebpf", "--target-dir", &folder(arch)]);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(arch.name()).join("\x1f"));
     cargo
 }
 

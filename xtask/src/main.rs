@@ -3,6 +3,7 @@
 mod apt;
 mod build;
 mod compare;
+mod cross;
 mod demo;
 mod docs;
 mod ebpf;
@@ -24,6 +25,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::cross::Arch;
 
 /// Set up, build, run, demonstrate and test stemedb-probe.
 #[derive(Parser)]
@@ -51,9 +54,9 @@ enum Task {
         vm: bool,
     },
     /// Build the eBPF object
-    BuildEbpf,
+    BuildEbpf(For),
     /// Build the eBPF object and the agent
-    Build,
+    Build(For),
     /// Build, then run the agent as root: `cargo xtask run -- doctor`
     Run {
         /// Arguments of the agent
@@ -84,6 +87,14 @@ enum Task {
     },
 }
 
+/// What is built.
+#[derive(clap::Args)]
+struct For {
+    /// The architecture of the kernel
+    #[arg(long, value_enum, default_value_t = Arch::HOST)]
+    arch: Arch,
+}
+
 fn main() -> ExitCode {
     match perform(Cli::parse().task) {
         Ok(status) => status,
@@ -99,8 +110,8 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup { check, tests, lint, vm } => {
             setup::command(setup::Options { check, tests, lint, vm, quiet: false })
         }
-        Task::BuildEbpf => ebpf::build().map(|()| ExitCode::SUCCESS),
-        Task::Build => build::agent().map(|()| ExitCode::SUCCESS),
+        Task::BuildEbpf(For { arch }) => ebpf::build(arch).map(|()| ExitCode::SUCCESS),
+        Task::Build(For { arch }) => build::agent_for(arch).map(|()| ExitCode::SUCCESS),
         Task::Run { arguments } => run::agent(&arguments),
         Task::Demo(options) => demo::demo(&options),
         Task::Test { fast } => Ok(test::all(fast)),

@@ -6,6 +6,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::apt::{self, Apt};
+use crate::cross::{self, Arch};
 use crate::toolchain::Toolchain;
 use crate::{linker, shell};
 
@@ -95,6 +96,9 @@ impl Setup {
         if self.options.tests {
             self.components()?;
             self.programs(TEST_PROGRAMS)?;
+            if Arch::HOST != Arch::Aarch64 {
+                self.programs(cross::PROGRAMS)?;
+            }
         }
         if self.options.vm {
             self.programs(VM_PROGRAMS)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{build, docs, ebpf, setup, shell, view};
+use crate::{build, cross, docs, ebpf, setup, shell, view};
 
 type Action = fn() -> Result<()>;
 
@@ -14,6 +14,7 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("set up", true, set_up),
     ("format", true, || shell::run(shell::cargo().args(["fmt", "--all", "--check"]))),
     ("build", true, build_all),
+    ("build for arm64", true, cross::try_arm64),
     ("lint", true, || {
         shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     }),
