@@ -39,6 +39,13 @@ impl Mount {
         Self::attach(dir, None, &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str()])
     }
 
+    /// An ext4 on a block device, which has to outlive this.
+    pub fn device(device: &Path, args: &[&str]) -> Result<Self> {
+        let args: Vec<&OsStr> = args.iter().map(OsStr::new).chain([device.as_os_str()]).collect();
+        run("mkfs.ext4", &args)?;
+        Self::attach(tempfile::tempdir()?, None, &[device.as_os_str()])
+    }
+
     /// A tmpfs of a size.
     pub fn tmpfs(size: &str) -> Result<Self> {
         let options = format!("size={size}");

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod bpf;
 pub mod compare;
 pub mod databases;
+pub mod disks;
 pub mod exposition;
 pub mod fio;
 pub mod fs;

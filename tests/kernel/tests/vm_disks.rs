@@ -1,6 +1,172 @@
-//! Disks that fail and disks that are slow.
+//! Disks that fail and disks that are slow: the agent counts what the load was answered, and times what it waited for. Only
+//! guests of `cargo xtask vm-test` have such disks. The test itself is the target.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use stemedb_ebpf::slots::latency_slot;
+use stemedb_kernel_tests::agent::Agent;
+use stemedb_kernel_tests::compare;
+use stemedb_kernel_tests::disks::{Behaviour, Mapped, NullBlock, Refuses, ScsiDisk};
+use stemedb_kernel_tests::fs::Mount;
+use stemedb_kernel_tests::quantiles::check_dominance;
+use stemedb_workload::{Op, Tally};
+
+const MEGABYTES: u32 = 128;
+/// Calls that fail, and calls that do not.
+const ROUNDS: u32 = 5;
+
+/// A file system without a journal, so that a failed write is the file's and the file system goes on, with an agent.
+struct Scene {
+    agent: Agent,
+    tally: Tally,
+    wal: File,
+    store: File,
+    _mount: Mount,
+}
+
+impl Scene {
+    fn new(device: &Path) -> Result<Self> {
+        let mount = Mount::device(device, &["-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"])?;
+        let dirs: [PathBuf; 2] = [mount.dir("wal")?, mount.dir("store")?];
+        let classes = [("wal", dirs[0].as_path()), ("store", dirs[1].as_path())];
+        let agent = Agent::watch(&format!("pid={}", std::process::id()), &classes)?;
+        let [wal, store] = dirs.map(|dir| File::create(dir.join("file")));
+        Ok(Self { agent, tally: Tally::new(), wal: wal?, store: store?, _mount: mount })
+    }
+
+    /// A write that is not synced.
+    fn write(&mut self) -> Result<()> {
+        self.tally.on("wal").pwrite(&self.wal, &[7; 4096], 0)?;
+        Ok(())
+    }
+
+    /// The errno of a sync, if it fails.
+    fn sync(&mut self) -> Option<i32> {
+        self.tally.on("wal").fsync(&self.wal).err().and_then(|error| error.raw_os_error())
+    }
+
+    /// Writes and syncs, which succeeds.
+    fn round(&mut self) -> Result<()> {
+        self.write()?;
+        assert_eq!(self.sync(), None);
+        Ok(())
+    }
+
+    /// A sync of another class on the same disk, which fails as well.
+    fn other_class(&mut self) -> Result<Option<i32>> {
+        self.tally.on("store").pwrite(&self.store, &[7; 4096], 0)?;
+        Ok(self.tally.on("store").fdatasync(&self.store).err().and_then(|error| error.raw_os_error()))
+    }
+
+    /// The kernel and this test have counted alike. (Writes of class `other` may be the test harness's own.)
+    fn check(&self) -> Result<()> {
+        let status = self.agent.status()?;
+        let mut wrong = compare::differences(&status, &self.tally)?;
+        wrong.retain(|row| !row.starts_with("other write"));
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(status.losses().is_empty(), "{:?}", status.losses());
+        Ok(())
+    }
+
+    /// No sync took less than `least`, and none more than this test has seen.
+    fn check_latency(&self, least: Duration) -> Result<()> {
+        let slots = self.agent.status()?.sync_slots("wal");
+        let below: u64 = slots[..latency_slot(u64::try_from(least.as_nanos())?)].iter().sum();
+        assert_eq!((below, slots.iter().sum::<u64>()), (0, u64::from(ROUNDS)), "syncs below {least:?}, and all");
+        check_dominance(&slots, self.tally.sync_ns("wal"))
+    }
+}
+
+/// Syncs that take at least so long.
+fn slow(device: &Path, least: Duration) -> Result<()> {
+    let mut scene = Scene::new(device)?;
+    scene.tally = Tally::with_raw();
+    for _ in 0..ROUNDS {
+        scene.round()?;
+    }
+    scene.check()?;
+    scene.check_latency(least)
+}
 
 #[test]
-fn there_is_a_device_mapper() {
-    assert!(std::path::Path::new("/dev/mapper/control").exists());
+fn writes_that_fail_in_the_device_mapper() -> Result<()> {
+    let below = NullBlock::new(MEGABYTES, Duration::ZERO)?;
+    let disk = Mapped::new(below.device(), Behaviour::Plain)?;
+    let mut scene = Scene::new(&disk.device())?;
+    for round in 1..=ROUNDS {
+        scene.round()?;
+        disk.becomes(Behaviour::FailsWrites)?;
+        scene.write()?;
+        assert_eq!(scene.sync(), Some(libc::EIO), "round {round}");
+        assert_eq!(scene.other_class()?, Some(libc::EIO), "round {round}");
+        disk.becomes(Behaviour::Plain)?;
+    }
+    scene.round()?;
+    let failed = |class, op| scene.tally.errors(class, op, libc::EIO);
+    assert_eq!((failed("wal", Op::Fsync), failed("store", Op::Fdatasync)), (ROUNDS.into(), ROUNDS.into()));
+    scene.check()
+}
+
+#[test]
+fn a_delay_in_the_device_mapper() -> Result<()> {
+    let below = NullBlock::new(MEGABYTES, Duration::ZERO)?;
+    let disk = Mapped::new(below.device(), Behaviour::Plain)?;
+    let time = Duration::from_millis(100);
+    disk.becomes(Behaviour::DelaysWrites(time))?;
+    slow(&disk.device(), time)
+}
+
+#[test]
+fn a_disk_whose_requests_take_long() -> Result<()> {
+    let time = Duration::from_millis(50);
+    let disk = NullBlock::new(MEGABYTES, time)?;
+    slow(disk.device(), time)
+}
+
+#[test]
+fn writes_that_a_scsi_disk_refuses() -> Result<()> {
+    let disk = ScsiDisk::new(MEGABYTES)?;
+    let mut scene = Scene::new(disk.device())?;
+    scene.round()?;
+    // What the kernel makes of a medium error, and of wrong protection information.
+    let errno = if disk.is_selective() {
+        disk.refuse(Refuses::Writes)?;
+        libc::ENODATA
+    } else {
+        disk.refuse_every_write()?;
+        libc::EILSEQ
+    };
+    for round in 1..=ROUNDS {
+        scene.write()?;
+        assert_eq!(scene.sync(), Some(errno), "round {round}");
+    }
+    assert_eq!(scene.other_class()?, Some(errno));
+    scene.check()
+}
+
+/// Everything is written, so that a sync has nothing left but the flush of the disk's write cache.
+#[test]
+fn flushes_that_fail() -> Result<()> {
+    let below = ScsiDisk::new(MEGABYTES)?;
+    let disk = Mapped::new(below.device(), Behaviour::Plain)?;
+    let mut scene = Scene::new(&disk.device())?;
+    scene.round()?;
+    disk.becomes(Behaviour::FailsWrites)?;
+    for round in 1..=ROUNDS {
+        assert_eq!(scene.sync(), Some(libc::EIO), "round {round}");
+    }
+    disk.becomes(Behaviour::Plain)?;
+    scene.round()?;
+    // Older kernels cannot make a SCSI disk refuse a flush and nothing else.
+    if below.is_selective() {
+        below.refuse(Refuses::Flushes)?;
+        for round in 1..=ROUNDS {
+            scene.write()?;
+            assert_eq!(scene.sync(), Some(libc::ENODATA), "round {round}");
+        }
+    }
+    scene.check()
 }

@@ -17,7 +17,7 @@ const PLAN: &str = "/stemedb/plan.json";
 /// The kernel gives the first process none.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// File systems of the kernel, in order.
+/// File systems of the kernel, in order. The kernel itself loads the module of one that is a module.
 const MOUNTS: &[(&str, &str)] = &[
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -29,6 +29,7 @@ const MOUNTS: &[(&str, &str)] = &[
     ("tracefs", "/sys/kernel/tracing"),
     ("debugfs", "/sys/kernel/debug"),
     ("bpf", "/sys/fs/bpf"),
+    ("configfs", "/sys/kernel/config"),
 ];
 
 /// Modules that `mount` and `losetup` would ask for; those of single tests are loaded by them.
