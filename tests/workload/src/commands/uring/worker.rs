@@ -66,7 +66,7 @@ impl Drop for Files {
 }
 
 /// What is noted of a request: its operation and its class.
-type Note<'a> = (Op, &'a str);
+type Note<'a> = (Op, &'a str, bool);
 
 pub(super) struct Worker<'a> {
     args: &'a Args,
@@ -205,7 +205,7 @@ impl<'a> Worker<'a> {
 
     fn push(&mut self, request: Request, class: &'a str) -> Result<()> {
         let request = Request { forced: self.args.mode.iowq, ..request };
-        self.ring.push(&request, (request.call.op(), class))?;
+        self.ring.push(&request, (request.call.op(), class, request.silent))?;
         self.made += 1;
         self.expected += usize::from(!request.silent);
         Ok(())
@@ -214,13 +214,18 @@ impl<'a> Worker<'a> {
     /// Takes what completes. What is left then has ended in silence, because a sync waited for each.
     fn reap(&mut self) -> Result<()> {
         while self.expected > 0 {
-            let Done { note: (op, class), result, ns, .. } = self.ring.wait()?;
+            let Done { note: (op, class, silent), result, ns, .. } = self.ring.wait()?;
             self.expected -= 1;
             if op == Op::UringSplice {
                 self.held -= result.as_ref().map_or(0, |bytes| *bytes);
                 self.splicing = false;
             }
-            self.tally.on(class).request(op, &result, ns);
+            if silent {
+                // The kernel side has counted it as one whose end is not seen, before it failed.
+                self.skipped += 1;
+            } else {
+                self.tally.on(class).request(op, &result, ns);
+            }
         }
         self.skipped += self.ring.take_silent().count() as u64;
         Ok(())
