@@ -95,7 +95,7 @@ fn low_byte(index: usize) -> usize {
         let mut index = index;
         // SAFETY: an operation on one register.
         unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) }
-        // The compiler does not see what the instruction does, and checks a bound that it cannot know.
+        // SAFETY: the instruction above has made it so; the compiler does not see what it does.
         unsafe { core::hint::assert_unchecked(index < 256) }
         index
     }
