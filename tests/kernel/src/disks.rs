@@ -35,6 +35,11 @@ fn ask(program: &str, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Without udev, which the guests do not have: it would make the device's node, and say when that is done.
+fn dmsetup(args: &[&str]) -> Result<()> {
+    ask("dmsetup", &[&["--noudevrules", "--noudevsync"], args].concat()).map(drop)
+}
+
 fn set(file: &Path, value: &str) -> Result<()> {
     fs::write(file, value).with_context(|| format!("cannot write {value} to {}", file.display()))
 }
@@ -116,17 +121,15 @@ impl Mapped {
         let below = path(below)?.to_owned();
         let bytes: u64 = ask("blockdev", &["--getsize64", &below])?.trim().parse()?;
         let disk = Self { name: unique("mapped"), below, sectors: bytes / SECTOR };
-        // Nothing here answers for udev.
-        ask("dmsetup", &["create", "--noudevsync", &disk.name, "--table", &disk.table(behaviour)])?;
+        dmsetup(&["create", &disk.name, "--table", &disk.table(behaviour)])?;
         Ok(disk)
     }
 
     /// Does something else from now on. What is on its way is not waited for, and nothing is synced.
     pub fn becomes(&self, behaviour: Behaviour) -> Result<()> {
-        ask("dmsetup", &["load", &self.name, "--table", &self.table(behaviour)])?;
-        ask("dmsetup", &["suspend", "--nolockfs", "--noflush", &self.name])?;
-        ask("dmsetup", &["resume", "--noudevsync", &self.name])?;
-        Ok(())
+        dmsetup(&["load", &self.name, "--table", &self.table(behaviour)])?;
+        dmsetup(&["suspend", "--nolockfs", "--noflush", &self.name])?;
+        dmsetup(&["resume", &self.name])
     }
 
     fn table(&self, behaviour: Behaviour) -> String {
@@ -149,7 +152,7 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        let _ = ask("dmsetup", &["remove", "--noudevsync", "--retry", &self.name]);
+        let _ = dmsetup(&["remove", "--retry", &self.name]);
     }
 }
 

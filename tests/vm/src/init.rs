@@ -17,7 +17,7 @@ const PLAN: &str = "/stemedb/plan.json";
 /// The kernel gives the first process none.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// File systems of the kernel, in order. The kernel itself loads the module of one that is a module.
+/// File systems of the kernel, in order.
 const MOUNTS: &[(&str, &str)] = &[
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -29,11 +29,13 @@ const MOUNTS: &[(&str, &str)] = &[
     ("tracefs", "/sys/kernel/tracing"),
     ("debugfs", "/sys/kernel/debug"),
     ("bpf", "/sys/fs/bpf"),
-    ("configfs", "/sys/kernel/config"),
 ];
 
+/// Those whose place there is only when their module is.
+const LATE_MOUNTS: &[(&str, &str)] = &[("configfs", "/sys/kernel/config")];
+
 /// Modules that `mount` and `losetup` would ask for; those of single tests are loaded by them.
-const MODULES: &[&str] = &["loop", "xfs", "btrfs", "overlay", "sd_mod", "dm_mod"];
+const MODULES: &[&str] = &["configfs", "loop", "xfs", "btrfs", "overlay", "sd_mod", "dm_mod"];
 
 /// Runs the plan and turns the machine off, whatever happens.
 pub(crate) fn boot() -> Result<()> {
@@ -45,7 +47,14 @@ pub(crate) fn boot() -> Result<()> {
 }
 
 fn prepare() -> Result<()> {
-    for (kind, place) in MOUNTS {
+    mount_all(MOUNTS)?;
+    run("modprobe", &[&["-a"], MODULES].concat())?;
+    mount_all(LATE_MOUNTS)?;
+    run("ip", &["link", "set", "lo", "up"])
+}
+
+fn mount_all(mounts: &[(&str, &str)]) -> Result<()> {
+    for (kind, place) in mounts {
         fs::create_dir_all(place).with_context(|| format!("cannot make {place}"))?;
         match mount(Some(*kind), *place, Some(*kind), MsFlags::empty(), None::<&str>) {
             // The kernel itself has mounted /dev.
@@ -53,8 +62,7 @@ fn prepare() -> Result<()> {
             Err(error) => return Err(error).with_context(|| format!("cannot mount {kind} at {place}")),
         }
     }
-    run("modprobe", &[&["-a"], MODULES].concat())?;
-    run("ip", &["link", "set", "lo", "up"])
+    Ok(())
 }
 
 fn run(program: &str, args: &[&str]) -> Result<()> {
