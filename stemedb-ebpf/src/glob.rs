@@ -174,7 +174,11 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_globset(pattern in r"(a|b|/|\?|\*|\[ab\]|\[!b\]|\[a-c\]){0,8}", text in "[abc/]{0,10}") {
-            let expected = globset::GlobBuilder::new(&pattern).empty_alternates(true).build().unwrap().compile_matcher();
+            // To globset, `**` beside a `/` may match nothing, slash included; here it is a `*` twice.
+            let mut once = pattern.clone().into_bytes();
+            once.dedup_by(|a, b| (*a, *b) == (b'*', b'*'));
+            let once = String::from_utf8(once).unwrap();
+            let expected = globset::GlobBuilder::new(&once).empty_alternates(true).build().unwrap().compile_matcher();
             prop_assert_eq!(matches(&pattern, &text), expected.is_match(&text));
         }
     }

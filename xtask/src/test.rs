@@ -23,7 +23,7 @@ const STEPS: &[(&str, bool, Action)] = &[
         shell::run(shell::cargo().args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))
     }),
     ("unit tests", true, || {
-        shell::run(shell::cargo().args(["test", "--workspace", "--exclude", "stemedb-kernel-tests"]))
+        shell::run(shell::cargo().args(["test", "--no-fail-fast", "--workspace", "--exclude", "stemedb-kernel-tests"]))
     }),
     ("kernel tests", false, kernel_tests),
     ("documents", true, docs::compare),
@@ -110,7 +110,7 @@ fn kernel_tests() -> Result<()> {
     if !shell::is_root() {
         cargo.args(["--config", "target.'cfg(unix)'.runner = ['sudo', '-E']"]);
     }
-    shell::run(cargo.args(["--release", "-p", "stemedb-kernel-tests", "--", "--test-threads=1"]))
+    shell::run(cargo.args(["--release", "--no-fail-fast", "-p", "stemedb-kernel-tests", "--", "--test-threads=1"]))
 }
 
 #[cfg(test)]

@@ -95,17 +95,21 @@ pub fn descriptor(fd: u32) -> Descriptor {
     behind(read::at::<Addr>(table, fd as usize * 8))
 }
 
-/// The file of an operation as it is counted. The outer `None`: it is a write to a socket or a pipe, and none of ours; a sync
-/// of one is a mistake worth counting, without a file.
+/// A write to a socket or a pipe.
+pub struct NotStorage;
+
+/// The file of an operation as it is counted, where there is one: a sync of a socket is a mistake worth counting, without a
+/// file.
 #[inline(always)]
-pub fn of_interest(found: Descriptor, op: u8) -> Option<Option<File>> {
+pub fn of_interest(found: Descriptor, op: u8) -> Result<Option<File>, NotStorage> {
     match found {
-        Descriptor::Open(file) if file.is_storage() => Some(Some(file)),
-        Descriptor::Open(_) => ((op as usize) < SYNC_OPS).then_some(None),
-        Descriptor::Closed => Some(None),
+        Descriptor::Open(file) if file.is_storage() => Ok(Some(file)),
+        Descriptor::Open(_) if (op as usize) < SYNC_OPS => Ok(None),
+        Descriptor::Open(_) => Err(NotStorage),
+        Descriptor::Closed => Ok(None),
         Descriptor::Unreadable => {
             lost(Lost::KernelRead);
-            Some(None)
+            Ok(None)
         }
     }
 }

@@ -92,6 +92,6 @@ pub fn aio_fsync_done(ctx: FExitContext) -> i32 {
 #[inline(always)]
 fn begin(req: Addr, op: Op, file: Addr, flags: u32) {
     let Some(thread) = task::watched() else { return };
-    let Some(file) = file::of_interest(file::behind(Some(file)), op as u8) else { return };
+    let Ok(file) = file::of_interest(file::behind(Some(file)), op as u8) else { return };
     call::begin(InflightKey::request(req), Begin { op: op as u8, target: thread.target, flags }, file.as_ref());
 }

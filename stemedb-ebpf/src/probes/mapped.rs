@@ -48,7 +48,7 @@ fn is_store_fault() -> bool {
         let regs: *const u8 = bpf_task_pt_regs(task::current().cast_mut().cast()) as *const u8;
         task::syscall_number(regs)
     };
-    number as i32 == -1
+    number as u32 == u32::MAX
 }
 
 /// Pages of a folio.

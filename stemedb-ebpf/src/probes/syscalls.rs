@@ -103,7 +103,7 @@ fn begin(thread: Watched, op: u8, regs: *const u8) {
     let fd = if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { 2 } else { 0 };
     // SAFETY: as in `exit`.
     let found = file::descriptor(unsafe { task::syscall_argument(regs, fd) } as u32);
-    let Some(file) = file::of_interest(found, op) else { return };
+    let Ok(file) = file::of_interest(found, op) else { return };
     if op == Op::Pwritev2 as u8 {
         // SAFETY: as in `exit`.
         what.flags = rwf(unsafe { task::syscall_argument(regs, 5) } as u32);

@@ -47,7 +47,7 @@ fn begin(req: *const u8, refused: Option<*const u8>) {
     if op == NO_OP {
         return;
     }
-    let Some(file) = file::of_interest(file_of(req, flags), op) else { return };
+    let Ok(file) = file::of_interest(file_of(req, flags), op) else { return };
     if flags & CQE_SKIP != 0 {
         lost(Lost::UringSkip);
         return;
