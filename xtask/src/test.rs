@@ -25,7 +25,8 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("unit tests", true, || {
         shell::run(shell::cargo().args(["test", "--no-fail-fast", "--workspace", "--exclude", "stemedb-kernel-tests"]))
     }),
-    ("kernel tests", false, kernel_tests),
+    ("kernel tests", false, || kernel_tests(&[], &[])),
+    ("attached 1,000 times", false, || kernel_tests(&["--test", "attach"], &["--ignored"])),
     ("documents", true, docs::compare),
 ];
 
@@ -104,13 +105,19 @@ fn build_all() -> Result<()> {
 }
 
 /// They load programs into the kernel, hence as root: only they, not the build of them.
-fn kernel_tests() -> Result<()> {
+fn kernel_tests(programs: &[&str], tests: &[&str]) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.arg("test");
     if !shell::is_root() {
         cargo.args(["--config", "target.'cfg(unix)'.runner = ['sudo', '-E']"]);
     }
-    shell::run(cargo.args(["--release", "--no-fail-fast", "-p", "stemedb-kernel-tests", "--", "--test-threads=1"]))
+    shell::run(
+        cargo
+            .args(["--release", "--no-fail-fast", "-p", "stemedb-kernel-tests"])
+            .args(programs)
+            .args(["--", "--test-threads=1"])
+            .args(tests),
+    )
 }
 
 #[cfg(test)]

@@ -116,6 +116,11 @@ impl Column {
         }
     }
 
+    /// Whether it has begun with the tests.
+    pub(crate) fn is_up(&self) -> bool {
+        !self.release.is_empty()
+    }
+
     fn set(&mut self, cell: Cell) {
         let place = self.current.and_then(|(mode, test)| self.cells.get_mut(mode)?.get_mut(test));
         if let Some(place) = place {

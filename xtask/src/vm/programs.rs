@@ -59,9 +59,12 @@ impl Programs {
         let mut tests = Vec::new();
         for suite in SUITES.iter().filter(|suite| suite.host || !host) {
             let program = self.path(suite.name)?;
-            let list = shell::capture(shell::command(program).args(["--list", "--format", "terse"]))?;
+            let list = |which: &[&str]| {
+                shell::capture(shell::command(program).args(["--list", "--format", "terse"]).args(which))
+            };
+            let (all, ignored) = (list(&[])?, list(&["--ignored"])?);
             let test = |name: &str| Test { suite: suite.name.into(), name: name.into(), program: program.into() };
-            tests.extend(names(&list).map(test));
+            tests.extend(names(&all).filter(|name| !names(&ignored).any(|other| other == *name)).map(test));
         }
         Ok(tests)
     }
