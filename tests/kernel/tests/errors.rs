@@ -51,16 +51,13 @@ fn a_disk_that_fails() -> Result<()> {
     let mut tally = Tally::new();
     let block = vec![7; 1 << 20];
     for _ in 0..60 {
-        let written = tally.on("wal").write(&file, &block);
-        let synced = tally.on("wal").fsync(&file);
-        if matches!(&written, Err(error) if error.raw_os_error() == Some(libc::EROFS)) && synced.is_err() {
-            break;
-        }
+        let _ = tally.on("wal").write(&file, &block);
+        let _ = tally.on("wal").fsync(&file);
     }
-    // Once the journal has aborted, the file system is read-only.
-    let _ = tally.on("wal").write(&file, &block);
     assert!(tally.errors("wal", Op::Fsync, libc::EIO) > 0, "{tally:?}");
-    assert!(tally.errors("wal", Op::Write, libc::EROFS) > 0, "{tally:?}");
+    // Once the journal has aborted, writes are refused: with EROFS on 6.18, with the error of the disk on 6.1 and 6.12.
+    let refused = [libc::EROFS, libc::EIO].map(|errno| tally.errors("wal", Op::Write, errno));
+    assert!(refused.iter().sum::<u64>() > 0, "{tally:?}");
     check(&agent, &tally)
 }
 

@@ -121,6 +121,22 @@ impl Column {
         !self.release.is_empty()
     }
 
+    /// Takes in what was found in a guest that has run some of the tests.
+    pub(crate) fn join(&mut self, part: Column) {
+        for (number, test) in part.tests.iter().enumerate() {
+            let Some(place) = self.tests.iter().position(|other| other == test) else { continue };
+            for (all, cells) in self.cells.iter_mut().zip(&part.cells) {
+                all[place] = cells[number];
+            }
+        }
+        if part.is_up() {
+            (self.release, self.doctor, self.problems) = (part.release, part.doctor, part.problems);
+        }
+        self.broken =
+            [self.broken.take(), part.broken].into_iter().flatten().reduce(|all, one| format!("{all}; {one}"));
+        self.complaints.extend(part.complaints);
+    }
+
     fn set(&mut self, cell: Cell) {
         let place = self.current.and_then(|(mode, test)| self.cells.get_mut(mode)?.get_mut(test));
         if let Some(place) = place {
@@ -186,6 +202,22 @@ mod tests {
         assert!(column.fine());
         column.complaints.push("BUG:".into());
         assert!(!column.fine());
+    }
+
+    #[test]
+    fn parts_make_a_whole() {
+        let mut whole = Column::new("6.1", None, &plan());
+        for (guest, outcome) in [(0, Outcome::Passed), (1, Outcome::Failed)] {
+            let share = Plan { tests: vec![plan().tests[guest].clone()], ..plan() };
+            let mut part = Column::new("6.1", None, &share);
+            let ready = Event::Ready { release: "6.1.0".into(), doctor: Value::Null };
+            take(&mut part, [ready, Event::Begin { mode: 1, test: 0 }, end(outcome)]);
+            part.fail(&share, "gone");
+            whole.join(part);
+        }
+        assert_eq!(whole.cells[1], [Cell::Ended(Outcome::Passed), Cell::Ended(Outcome::Failed)]);
+        assert_eq!(whole.cells[0], [Cell::NotReached; 2]);
+        assert_eq!((whole.release.as_str(), whole.broken.as_deref()), ("6.1.0", Some("gone; gone")));
     }
 
     #[test]

@@ -8,10 +8,12 @@ mod report;
 mod run;
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use stemedb_vm_init::{Mode, Plan};
 
 use column::Column;
@@ -36,6 +38,9 @@ const FOLDER: &str = "target/vm";
 const TEST_LIMIT: Duration = Duration::from_mins(2);
 /// What one kernel may take.
 const KERNEL_LIMIT: Duration = Duration::from_mins(10);
+/// Guests of one kernel at a time, each with a share of the tests: much of an agent's start in one is waiting, for the kernel
+/// to change its own code. Three keep two processors busy.
+const GUESTS: usize = 3;
 /// An emulated processor sometimes dies of an `int3` while a kernel patches itself, long before any program of ours runs
 /// (seen once in some twenty boots of 6.12). A machine that came up is never started again.
 const BOOTS: u32 = 2;
@@ -45,13 +50,13 @@ const GUEST_SCALE: u64 = 20;
 /// Run the kernel tests on other kernels under QEMU and on this one, and write docs/kernels.md
 ///
 /// Each KERNEL is a version of Debian's cloud kernel: the newest package that apt knows of it is fetched, unpacked below
-/// ~/.cache/stemedb-probe (or XDG_CACHE_HOME), and booted under QEMU with two processors in software, which needs neither
-/// KVM nor root. Nothing is installed but QEMU and a few tools. `host` is the kernel that runs here; its tests run as root.
+/// ~/.cache/stemedb-probe (or XDG_CACHE_HOME), and booted under QEMU with processors in software, which needs neither
+/// KVM nor root; three guests share the tests of a kernel. Nothing is installed but QEMU and a few tools. `host` is the kernel that runs here; its tests run as root.
 ///
 /// In every hook mode each test of the table (xtask/src/vm/programs.rs) runs by itself, with the agent told to use that mode
 /// (`--hooks`). A mode that a kernel refuses is shown as `-` with the kernel's reason. A guest that panics, hangs or takes
 /// longer than ten minutes is ended, and the last lines of its console are shown; all of it is in
-/// target/vm/KERNEL/console.log.
+/// target/vm/KERNEL/GUEST/console.log.
 ///
 /// The page docs/kernels.md is written by a run of all kernels, modes and tests, that is, one without arguments.
 /// The exit status is 0 when every test that can run has passed.
@@ -112,23 +117,59 @@ fn test(kernel: Option<&Kernel>, options: &Options, programs: &Programs) -> Resu
     let plan = plan(options, programs, kernel.is_none())?;
     let asked = kernel.map_or(HOST, |kernel| &kernel.asked);
     let folder = shell::root().join(FOLDER).join(asked);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let mut column = Column::new(asked, kernel.map(|kernel| kernel.version.clone()), &plan);
     let Some(kernel) = kernel else {
         println!("\n== {asked} ==");
+        let mut column = Column::new(asked, None, &plan);
         run::host(&mut column, &plan, &folder, KERNEL_LIMIT)?;
         return Ok(column);
     };
-    println!("\n== {asked}: {} {} ==", kernel.release, kernel.version);
-    let image = image::make(kernel, &plan, programs, &folder)?;
+    println!("\n== {asked}: {} {}, in {GUESTS} guests ==", kernel.release, kernel.version);
+    let shares: Vec<Plan> =
+        (0..GUESTS).map(|guest| share(&plan, guest)).filter(|plan| !plan.tests.is_empty()).collect();
+    let columns = thread::scope(|scope| {
+        let guests: Vec<_> = shares
+            .iter()
+            .enumerate()
+            .map(|(guest, plan)| {
+                let folder = folder.join(guest.to_string());
+                scope.spawn(move || test_in_guest(kernel, guest, plan, programs, &folder))
+            })
+            .collect();
+        let join = |guest: thread::ScopedJoinHandle<'_, Result<Column>>| {
+            guest.join().map_err(|_| anyhow!("the thread that follows a guest has panicked"))?
+        };
+        guests.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let mut column = Column::new(asked, Some(kernel.version.clone()), &plan);
+    for part in columns {
+        column.join(part);
+    }
+    Ok(column)
+}
+
+/// What one guest of several does: every so manieth test, because neighbours in the table take alike.
+fn share(plan: &Plan, guest: usize) -> Plan {
+    Plan { tests: plan.tests.iter().skip(guest).step_by(GUESTS).cloned().collect(), ..plan.clone() }
+}
+
+fn test_in_guest(kernel: &Kernel, guest: usize, plan: &Plan, programs: &Programs, folder: &Path) -> Result<Column> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let image = image::make(kernel, plan, programs, folder)?;
+    let name = format!("{}#{guest}", kernel.asked);
+    let new = || Column::new(&name, Some(kernel.version.clone()), plan);
+    let mut column = new();
     for boot in 1..=BOOTS {
-        println!("booting     {}", kernel.image().display());
-        run::guest(&mut column, &plan, &image, &kernel.image(), KERNEL_LIMIT)?;
+        println!("booting     {name}: {}", kernel.image().display());
+        run::guest(&mut column, plan, &image, &kernel.image(), KERNEL_LIMIT)?;
         if column.is_up() || boot == BOOTS || process::stopped() {
             break;
         }
-        println!("it did not come up; once more");
-        column = Column::new(asked, Some(kernel.version.clone()), &plan);
+        println!("{name} did not come up; once more");
+        column = new();
     }
     Ok(column)
 }
