@@ -6,11 +6,13 @@
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
 pub mod glob;
+pub mod lost;
 pub mod offsets;
 pub mod ops;
 pub mod slots;
 pub mod types;
 
+pub use lost::{LOST, Lost};
 pub use types::*;
 
 /// Implements `aya::Pod`, so that the agent may move these types in and out of maps as bytes.

@@ -81,27 +81,30 @@ pub fn latency_slot(ns: u64) -> usize {
     let mut slot = 0_usize;
     let mut step = 128_usize;
     while step > 0 {
-        slot += step * exceeds(ns, BOUNDS_NS[low_byte(slot + step - 1)]) as usize;
+        slot += step * exceeds(ns, BOUNDS_NS[masked::<256>(slot + step - 1)]) as usize;
         step >>= 1;
     }
-    low_byte(slot)
+    masked::<256>(slot)
 }
 
-/// `index & 0xff`. The compiler knows that this changes nothing and would leave it out; the verifier of Linux 6.1 does not.
+/// `index & (N - 1)`, for an index that is below `N`, a power of two. The compiler knows that this changes nothing and would
+/// leave it out; the verifier of Linux 6.1 does not.
 #[inline(always)]
-fn low_byte(index: usize) -> usize {
+#[must_use]
+pub fn masked<const N: usize>(index: usize) -> usize {
+    const { assert!(N.is_power_of_two()) }
     #[cfg(target_arch = "bpf")]
     {
         let mut index = index;
         // SAFETY: an operation on one register.
-        unsafe { core::arch::asm!("{0} &= 255", inout(reg) index) }
+        unsafe { core::arch::asm!("{0} &= {1}", inout(reg) index, const N - 1) }
         // SAFETY: the instruction above has made it so; the compiler does not see what it does.
-        unsafe { core::hint::assert_unchecked(index < 256) }
+        unsafe { core::hint::assert_unchecked(index < N) }
         index
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        index & 0xff
+        index & (N - 1)
     }
 }
 

@@ -2,6 +2,7 @@
 //! a process may be gone before the agent hears of it.
 
 use stemedb_ebpf::glob::START;
+use stemedb_ebpf::slots::masked;
 use stemedb_ebpf::{FROM_CGROUP, FROM_RULE, Lost, MAX_PROCESS_RULES, RULE_CGROUP, RULE_COMM, RULE_EXE, TargetEntry};
 
 use super::maps::{PATH_MAX, PROCESS_RULES, SCRATCH, Scratch, lost, setting};
@@ -88,7 +89,7 @@ fn path_matches(scratch: &Scratch, start: usize, rule: u32) -> bool {
     let Some(rule) = PROCESS_RULES.get(rule) else { return false };
     let mut state = START;
     for i in start..PATH_MAX {
-        let byte = scratch.path[i & (PATH_MAX - 1)];
+        let byte = scratch.path[masked::<PATH_MAX>(i)];
         if byte == 0 || state == 0 {
             break;
         }

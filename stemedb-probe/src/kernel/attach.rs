@@ -260,12 +260,19 @@ impl One {
     }
 }
 
+/// Whether a line of the verifier's log can say why: after the reason come its own statistics.
+fn is_reason(line: &str) -> bool {
+    const STATISTICS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
+    let line = line.trim();
+    !line.is_empty() && !STATISTICS.iter().any(|words| line.starts_with(words))
+}
+
 /// The kernel's answer; of a verifier's log the last lines, which hold the reason.
 pub(super) fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let tail: Vec<&str> = log.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
+            let tail: Vec<&str> = log.lines().rev().filter(|line| is_reason(line)).take(3).collect();
             log::debug!("verifier log:\n{log}");
             if tail.is_empty() {
                 return format!("the kernel refused the program: {io_error}");

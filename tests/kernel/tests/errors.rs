@@ -55,9 +55,8 @@ fn a_disk_that_fails() -> Result<()> {
         let _ = tally.on("wal").fsync(&file);
     }
     assert!(tally.errors("wal", Op::Fsync, libc::EIO) > 0, "{tally:?}");
-    // Once the journal has aborted, writes are refused: with EROFS on 6.18, with the error of the disk on 6.1 and 6.12.
-    let refused = [libc::EROFS, libc::EIO].map(|errno| tally.errors("wal", Op::Write, errno));
-    assert!(refused.iter().sum::<u64>() > 0, "{tally:?}");
+    // Once the journal has aborted, a write fails with EROFS on 6.18, with the disk's EIO on 6.12, and not at all on 6.1: whatever
+    // it was, the agent has to say the same.
     check(&agent, &tally)
 }
 

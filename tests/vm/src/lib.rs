@@ -38,6 +38,8 @@ pub struct Test {
     pub name: String,
     /// Where the test program is.
     pub program: PathBuf,
+    /// In how many modes it runs: the first that are possible.
+    pub modes: usize,
 }
 
 /// How a test ended.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use stemedb_vm_init::{Event, Outcome, Plan};
+use stemedb_vm_init::{Event, Outcome, Plan, Test};
 
 use crate::view;
 
@@ -18,6 +18,8 @@ pub(crate) enum Cell {
     NotReached,
     /// The agent cannot have the mode here.
     Impossible,
+    /// It has run in the modes before this one, and would show nothing new.
+    LeftOut,
 }
 
 impl Cell {
@@ -29,12 +31,13 @@ impl Cell {
             Self::Interrupted => "CRASHED",
             Self::NotReached => "not reached",
             Self::Impossible => "-",
+            Self::LeftOut => "(as before)",
         }
     }
 
     /// Whether nothing is wrong.
     pub(crate) fn fine(self) -> bool {
-        matches!(self, Self::Ended(Outcome::Passed) | Self::Impossible)
+        matches!(self, Self::Ended(Outcome::Passed) | Self::Impossible | Self::LeftOut)
     }
 }
 
@@ -60,6 +63,8 @@ pub(crate) struct Column {
     pub(crate) complaints: Vec<String>,
     /// The test that runs.
     current: Option<(usize, usize)>,
+    /// Modes that were possible so far.
+    possible: usize,
 }
 
 impl Column {
@@ -76,6 +81,7 @@ impl Column {
             broken: None,
             complaints: Vec::new(),
             current: None,
+            possible: 0,
         }
     }
 
@@ -90,8 +96,15 @@ impl Column {
             }
             Event::Mode { mode, problem } => {
                 println!("{at} mode {}: {}", name(plan, mode), problem.as_deref().unwrap_or("possible"));
-                if let (Some(_), Some(cells)) = (&problem, self.cells.get_mut(mode)) {
-                    cells.fill(Cell::Impossible);
+                if let Some(cells) = self.cells.get_mut(mode) {
+                    if problem.is_some() {
+                        cells.fill(Cell::Impossible);
+                    } else {
+                        let left_out = |test: &Test| test.modes <= self.possible;
+                        let cells = cells.iter_mut().zip(&plan.tests).filter(|(_, test)| left_out(test));
+                        cells.for_each(|(cell, _)| *cell = Cell::LeftOut);
+                        self.possible += 1;
+                    }
                 }
                 if let Some(place) = self.problems.get_mut(mode) {
                     *place = problem;
@@ -168,10 +181,9 @@ pub(crate) fn name(plan: &Plan, mode: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stemedb_vm_init::Test;
 
     fn plan() -> Plan {
-        let test = |name: &str| Test { suite: "s".into(), name: name.into(), program: "/s".into() };
+        let test = |name: &str| Test { suite: "s".into(), name: name.into(), program: "/s".into(), modes: 2 };
         Plan {
             binaries: "/b".into(),
             scale: 1,
@@ -202,6 +214,20 @@ mod tests {
         assert!(column.fine());
         column.complaints.push("BUG:".into());
         assert!(!column.fine());
+    }
+
+    #[test]
+    fn tests_of_fewer_modes_run_in_the_first_that_are_possible() {
+        let (mut plan, possible) = (plan(), |mode| Event::Mode { mode, problem: None });
+        plan.tests[0].modes = 1;
+        let mut column = Column::new("6.1", None, &plan);
+        column.take(&plan, possible(0), Duration::ZERO);
+        column.take(&plan, possible(1), Duration::ZERO);
+        assert_eq!(column.cells, [[Cell::NotReached; 2], [Cell::LeftOut, Cell::NotReached]]);
+        let mut column = Column::new("6.1", None, &plan);
+        column.take(&plan, Event::Mode { mode: 0, problem: Some("refused".into()) }, Duration::ZERO);
+        column.take(&plan, possible(1), Duration::ZERO);
+        assert_eq!(column.cells, [[Cell::Impossible; 2], [Cell::NotReached; 2]]);
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub(crate) fn page(columns: &[Column], modes: &[&str]) -> String {
     out += "\n## Hooks\n\nWhat the agent chooses by itself for each capability (`stemedb-probe doctor`).\n\n";
     let (header, rows) = hooks(columns);
     out += &markdown(&header.iter().map(String::as_str).collect::<Vec<_>>(), &rows);
-    out += "\n## Tests\n\nEach test function of `tests/kernel`, by kernel and by the hooks that the agent was told to use.\n\n";
+    out += "\n## Tests\n\nTest functions of `tests/kernel`, by kernel and by the hooks that the agent was told to use. `(as before)`: what it \
+            tests is hooked alike in this mode and in those before. `-`: this kernel or machine cannot have it.\n\n";
     let (header, rows) = matrix(columns, modes, |cell| if cell.fine() { cell.word() } else { "**failed**" });
     out += &markdown(&header.iter().map(String::as_str).collect::<Vec<_>>(), &rows);
     for note in notes(columns, modes) {
@@ -120,7 +121,7 @@ mod tests {
     use stemedb_vm_init::{Event, Outcome, Plan, Test};
 
     fn column(asked: &str, tests: &[&str]) -> Column {
-        let test = |name: &&str| Test { suite: "s".into(), name: (*name).into(), program: "/s".into() };
+        let test = |name: &&str| Test { suite: "s".into(), name: (*name).into(), program: "/s".into(), modes: 1 };
         let plan = Plan {
             binaries: "/b".into(),
             scale: 1,
