@@ -11,12 +11,14 @@ use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
 use stemedb_kernel_tests::quantiles::{QUANTILES, check_dominance, exact};
-use stemedb_kernel_tests::{compare, fio};
+use stemedb_kernel_tests::{compare, fio, scaled};
 use stemedb_workload::sys::uring::{Call, Request, Ring, Setup};
 use stemedb_workload::{Op, Tally};
 
 /// Requests of a load that counts.
 const CALLS: u64 = 8_000;
+/// So many that every kind of failure is among them.
+const ENOUGH: u64 = 1_500;
 /// Syncs of a load that keeps their latencies.
 const ROUNDS: u64 = 600;
 
@@ -28,13 +30,14 @@ fn strings(command: &str, dir: &Path, calls: u64, flags: &[&str]) -> Vec<String>
 /// Runs the load `uring` on a file system, and compares. Gives what it counted.
 fn on(mount: &Mount, flags: &[&str]) -> Result<Tally> {
     let wal = mount.dir("wal")?;
-    let mut load = Load::start(&strings("uring", &wal, CALLS, &[&["--threads", "3"], flags].concat()))?;
+    let calls = scaled(CALLS).max(ENOUGH);
+    let mut load = Load::start(&strings("uring", &wal, calls, &[&["--threads", "3"], flags].concat()))?;
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", &wal)])?;
     load.go()?;
     let report = load.json()?;
     let skipped = report["skipped"].as_u64().context("no number of requests without a completion")?;
     let tally: Tally = serde_json::from_value(report)?;
-    assert_eq!(tally.total_calls() + skipped, CALLS, "the load did what it was told");
+    assert_eq!(tally.total_calls() + skipped, calls, "the load did what it was told");
     assert_eq!(skipped > 0, flags.contains(&"--skip-success"));
     compare::equal_but_for(&agent.status()?, &tally, &[("uring_skip", skipped)])?;
     Ok(tally)

@@ -30,7 +30,6 @@ const TOOLS: &[&str] = &[
     "ip", // devices
     "unshare",
     "prlimit", // namespaces and limits
-    "fio",     // a load
 ];
 /// Settings of theirs.
 const SETTINGS: &[&str] = &["/etc/mke2fs.conf"];
