@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stemedb_vm_init::{Event, Outcome, Plan, Test};
 
 use crate::view;
 
 /// How a test ended, as far as that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Cell {
     /// It did.
     Ended(Outcome),
@@ -42,6 +43,7 @@ impl Cell {
 }
 
 /// One kernel.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Column {
     /// As it was asked for.
     pub(crate) asked: String,

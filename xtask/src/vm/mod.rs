@@ -5,6 +5,7 @@ mod image;
 mod kernels;
 mod programs;
 mod report;
+mod results;
 mod run;
 
 use std::fs;
@@ -30,7 +31,7 @@ const AUTO: &str = "auto";
 /// Kernels and modes that make up the whole table.
 const KERNELS: [&str; 3] = ["6.1", "6.12", HOST];
 const MODES: [&str; 3] = ["fentry", "tracepoint", "raw-tracepoint"];
-/// Where the result of a whole run is written.
+/// Where the table is written when it is whole.
 const PAGE: &str = "docs/kernels.md";
 /// What is made for the guests, from the top folder.
 const FOLDER: &str = "target/vm";
@@ -58,7 +59,8 @@ const GUEST_SCALE: u64 = 20;
 /// longer than ten minutes is ended, and the last lines of its console are shown; all of it is in
 /// target/vm/KERNEL/GUEST/console.log.
 ///
-/// The page docs/kernels.md is written by a run of all kernels, modes and tests, that is, one without arguments.
+/// The page docs/kernels.md is written once all kernels were tested on the same commit, in one run or one after the other, in
+/// all modes and with all tests.
 /// The exit status is 0 when every test that can run has passed.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -74,9 +76,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether the run gives the whole table.
+    /// Whether a kernel's column is all that there is to know of it.
     fn whole(&self) -> bool {
-        self.kernels == KERNELS && self.hooks == MODES && self.test.is_empty()
+        self.hooks == MODES && self.test.is_empty()
     }
 }
 
@@ -99,13 +101,17 @@ pub(crate) fn command(options: &Options) -> Result<ExitCode> {
     let mut columns = Vec::new();
     for kernel in &kernels {
         if !process::stopped() {
-            columns.push(test(kernel.as_ref(), options, &programs)?);
+            let column = test(kernel.as_ref(), options, &programs)?;
+            if options.whole() && !process::stopped() {
+                results::keep(&column)?;
+            }
+            columns.push(column);
         }
     }
     let modes: Vec<&str> = options.hooks.iter().map(String::as_str).collect();
     println!("\n{}\n\ntook {} s", report::terminal(&columns, &modes), begin.elapsed().as_secs());
-    if options.whole() && !process::stopped() {
-        fs::write(shell::root().join(PAGE), report::page(&columns, &modes)).with_context(|| PAGE.to_owned())?;
+    if let Some(all) = results::all(&KERNELS) {
+        fs::write(shell::root().join(PAGE), report::page(&all, &MODES)).with_context(|| PAGE.to_owned())?;
         println!("wrote {PAGE}");
     }
     let fine = columns.len() == kernels.len() && columns.iter().all(Column::fine);
