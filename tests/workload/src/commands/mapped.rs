@@ -91,6 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 Flush::Async => calls.msync(&map, 0, len, libc::MS_ASYNC),
             });
         }
+        // The end of a thread changes the address space, and while that is changed nobody can look up what is mapped.
+        written.wait();
         outcome?;
         Ok(tally)
     };
