@@ -122,6 +122,7 @@ impl Mapped {
         let bytes: u64 = ask("blockdev", &["--getsize64", &below])?.trim().parse()?;
         let disk = Self { name: unique("mapped"), below, sectors: bytes / SECTOR };
         dmsetup(&["create", &disk.name, "--table", &disk.table(behaviour)])?;
+        dmsetup(&["mknodes", &disk.name])?;
         Ok(disk)
     }
 

@@ -131,13 +131,13 @@ fn writes_that_a_scsi_disk_refuses() -> Result<()> {
     let disk = ScsiDisk::new(MEGABYTES)?;
     let mut scene = Scene::new(disk.device())?;
     scene.round()?;
-    // What the kernel makes of a medium error, and of wrong protection information.
+    // What the kernel makes of a medium error, and of wrong protection information (Linux 6.1).
     let errno = if disk.is_selective() {
         disk.refuse(Refuses::Writes)?;
         libc::ENODATA
     } else {
         disk.refuse_every_write()?;
-        libc::EILSEQ
+        libc::EIO
     };
     for round in 1..=ROUNDS {
         scene.write()?;

@@ -17,7 +17,8 @@ const TOOLS: &[&str] = &[
     "sh",
     "dd",
     "mkdir",
-    "truncate", // what scripts of tests use
+    "truncate",
+    "sync", // what tests and their scripts use
     "mount",
     "umount",
     "losetup",
