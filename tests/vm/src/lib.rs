@@ -42,6 +42,14 @@ pub struct Test {
     pub modes: usize,
 }
 
+impl Test {
+    /// Whether it runs in a mode that is possible, after `before` others that were.
+    #[must_use]
+    pub fn runs_after(&self, before: usize) -> bool {
+        before < self.modes
+    }
+}
+
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {

@@ -52,7 +52,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
 
 /// Runs the tests that are for this mode; `before` of them were possible before.
 fn run_tests(plan: &Plan, index: usize, mode: &Mode, before: usize) -> Result<()> {
-    for (number, test) in plan.tests.iter().enumerate().filter(|(_, test)| before < test.modes) {
+    for (number, test) in plan.tests.iter().enumerate().filter(|(_, test)| test.runs_after(before)) {
         tell(&Event::Begin { mode: index, test: number })?;
         let begin = Instant::now();
         let (outcome, output) = run_test(plan, mode, test)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stemedb_vm_init::{Event, Outcome, Plan, Test};
+use stemedb_vm_init::{Event, Outcome, Plan};
 
 use crate::view;
 
@@ -102,9 +102,9 @@ impl Column {
                     if problem.is_some() {
                         cells.fill(Cell::Impossible);
                     } else {
-                        let left_out = |test: &Test| test.modes <= self.possible;
-                        let cells = cells.iter_mut().zip(&plan.tests).filter(|(_, test)| left_out(test));
-                        cells.for_each(|(cell, _)| *cell = Cell::LeftOut);
+                        let cells = cells.iter_mut().zip(&plan.tests);
+                        let left_out = cells.filter(|(_, test)| !test.runs_after(self.possible));
+                        left_out.for_each(|(cell, _)| *cell = Cell::LeftOut);
                         self.possible += 1;
                     }
                 }
@@ -183,6 +183,7 @@ pub(crate) fn name(plan: &Plan, mode: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stemedb_vm_init::Test;
 
     fn plan() -> Plan {
         let test = |name: &str| Test { suite: "s".into(), name: name.into(), program: "/s".into(), modes: 2 };

@@ -52,7 +52,8 @@ const GUEST_SCALE: u64 = 20;
 ///
 /// Each KERNEL is a version of Debian's cloud kernel: the newest package that apt knows of it is fetched, unpacked below
 /// ~/.cache/stemedb-probe (or XDG_CACHE_HOME), and booted under QEMU with processors in software, which needs neither
-/// KVM nor root; three guests share the tests of a kernel. Nothing is installed but QEMU and a few tools. `host` is the kernel that runs here; its tests run as root.
+/// KVM nor root; three guests share the tests of a kernel. Nothing is installed but QEMU and a few tools. `host` is the kernel
+/// that runs here; its tests run as root.
 ///
 /// In every hook mode each test of the table (xtask/src/vm/programs.rs) runs by itself, with the agent told to use that mode
 /// (`--hooks`). A mode that a kernel refuses is shown as `-` with the kernel's reason. A guest that panics, hangs or takes

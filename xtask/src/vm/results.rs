@@ -12,19 +12,19 @@ use crate::shell;
 
 /// A column, and what it is about.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Kept<C> {
     /// The source that was tested.
     source: String,
-    column: Column,
+    column: C,
 }
 
 /// Keeps a whole column, in place of the one before. Outside a clone there is no commit that it could be about, and nothing
 /// is kept.
 pub(crate) fn keep(column: &Column) -> Result<()> {
     let Ok(source) = source() else { return Ok(()) };
-    let kept = serde_json::json!({ "source": source, "column": column });
+    let kept = serde_json::to_string(&Kept { source, column })?;
     let place = place(&column.asked);
-    fs::write(&place, kept.to_string()).with_context(|| place.display().to_string())
+    fs::write(&place, kept).with_context(|| place.display().to_string())
 }
 
 /// The columns of all these kernels, when each was made from the source as it is now.
@@ -33,7 +33,7 @@ pub(crate) fn all(kernels: &[&str]) -> Option<Vec<Column>> {
     let column = |kernel: &&str| {
         let text = fs::read_to_string(place(kernel)).ok()?;
         // One that another version of this program has written is as good as none.
-        let kept: Kept = serde_json::from_str(&text).ok()?;
+        let kept: Kept<Column> = serde_json::from_str(&text).ok()?;
         (kept.source == source).then_some(kept.column)
     };
     kernels.iter().map(column).collect()
