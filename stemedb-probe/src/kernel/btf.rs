@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use btfparse::{TypeInformation, TypeVariant};
 use stemedb_ebpf::offsets::{ABSENT, FIELDS, Field, Need, Offsets};
 
 use super::members;
 use super::syscalls::Arch;
+use super::typeinfo::{Kind, TypeInfo};
 use super::types::KernelTypes;
 
 /// Where kernels keep their own BTF (`CONFIG_DEBUG_INFO_BTF`).
@@ -76,21 +76,6 @@ fn name(field: &Field) -> String {
     format!("{}.{}", field.of, field.members[0])
 }
 
-struct Bytes(Vec<u8>);
-
-impl btfparse::Readable for Bytes {
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
-        let range = usize::try_from(offset).ok().and_then(|start| self.0.get(start..start.checked_add(buffer.len())?));
-        match range {
-            Some(bytes) => {
-                buffer.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => Err(btfparse::Error::new(btfparse::ErrorKind::IOError, "the file ends too early")),
-        }
-    }
-}
-
 /// Resolves every row of [`FIELDS`] from a file.
 pub fn resolve(path: &Path, arch: Arch) -> Result<Resolution, BtfError> {
     let bytes = std::fs::read(path).map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
@@ -115,27 +100,22 @@ pub fn resolve_bytes(bytes: Vec<u8>, path: &Path, arch: Arch) -> Result<Resoluti
 }
 
 /// The types in the bytes of a file.
-pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<TypeInformation, BtfError> {
-    TypeInformation::new(&Bytes(bytes))
-        .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.message().to_owned() })
+pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<TypeInfo, BtfError> {
+    TypeInfo::parse(bytes).map_err(|fault| BtfError::Parse { path: path.to_owned(), why: fault.to_string() })
 }
 
-/// The ids of the structures that [`FIELDS`] names. A name may stand for several: functions and variables share the
-/// crate's own look-up, and a kernel may have two structures of one name.
-pub fn struct_ids(types: &TypeInformation) -> HashMap<&'static str, Vec<u32>> {
+/// The ids of the structures that [`FIELDS`] names. A kernel may have two structures of one name.
+pub fn struct_ids(types: &TypeInfo) -> HashMap<&'static str, Vec<u32>> {
     let mut ids: HashMap<&'static str, Vec<u32>> = FIELDS.iter().map(|field| (field.of, Vec::new())).collect();
-    for (id, variant) in types.get() {
-        if let TypeVariant::Struct(found) = variant
-            && let Some(name) = found.name()
-            && let Some(list) = ids.get_mut(name.as_str())
-        {
-            list.push(*id);
+    for (id, found) in types.iter().filter(|(_, found)| found.kind == Kind::Struct) {
+        if let Some(list) = found.name().and_then(|name| ids.get_mut(name)) {
+            list.push(id);
         }
     }
     ids
 }
 
-fn offset_of(types: &TypeInformation, ids: &[u32], field: &Field) -> Option<u32> {
+fn offset_of(types: &TypeInfo, ids: &[u32], field: &Field) -> Option<u32> {
     let mut candidates = ids.iter().flat_map(|id| field.members.iter().map(move |member| (*id, *member)));
     candidates.find_map(|(id, member)| {
         let way = members::way(types, id, member)?;

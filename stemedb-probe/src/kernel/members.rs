@@ -1,9 +1,8 @@
-//! The way to a member of a structure. The crate that reads type information has such a search, too; in damaged
-//! information, where a type may contain itself, that one has no end.
+//! The way to a member of a structure, also in damaged information, where a type may contain itself.
 
 use std::collections::HashSet;
 
-use btfparse::{Offset, TypeInformation, TypeVariant};
+use super::typeinfo::{Kind, Type, TypeInfo};
 
 /// Structures are not nested deeper than this.
 const MAX_DEPTH: usize = 32;
@@ -22,7 +21,7 @@ pub struct Step {
 /// The way from a structure to a member, whose path has dots between the names; unions and structures without a name are
 /// stepped through.
 #[must_use]
-pub fn way(types: &TypeInformation, id: u32, path: &str) -> Option<Vec<Step>> {
+pub fn way(types: &TypeInfo, id: u32, path: &str) -> Option<Vec<Step>> {
     let names: Vec<&str> = path.split('.').collect();
     let mut steps = search(types, id, &names, &mut HashSet::new(), MAX_DEPTH)?;
     steps.reverse();
@@ -31,7 +30,7 @@ pub fn way(types: &TypeInformation, id: u32, path: &str) -> Option<Vec<Step>> {
 
 /// The last step comes first. `seen` holds what has been searched in vain, by type and names left.
 fn search(
-    types: &TypeInformation,
+    types: &TypeInfo,
     id: u32,
     names: &[&str],
     seen: &mut HashSet<(u32, usize)>,
@@ -42,19 +41,14 @@ fn search(
     if depth == 0 || !seen.insert((of, names.len())) {
         return None;
     }
-    let members = match found {
-        TypeVariant::Struct(found) => found.member_list(),
-        TypeVariant::Union(found) => found.member_list(),
-        _ => return None,
-    };
-    for (index, member) in members.iter().enumerate() {
-        let left = match member.name() {
+    for (index, member) in found.members().enumerate() {
+        let left = match member.name {
             None => names,
             Some(name) if name == *first => rest,
             Some(_) => continue,
         };
-        if let Offset::ByteOffset(offset) = member.offset()
-            && let Some(mut steps) = search(types, member.tid(), left, seen, depth - 1)
+        if let Some(offset) = member.offset
+            && let Some(mut steps) = search(types, member.of, left, seen, depth - 1)
         {
             steps.push(Step { of, member: index, offset });
             return Some(steps);
@@ -65,10 +59,10 @@ fn search(
 
 /// A type without its names and qualifiers, and its id; nothing where it is `void`.
 #[must_use]
-pub fn bare(types: &TypeInformation, mut id: u32) -> Option<(u32, &TypeVariant)> {
+pub fn bare(types: &TypeInfo, mut id: u32) -> Option<(u32, Type<'_>)> {
     // A chain of them is short; a circle in broken type information must end, too.
     for _ in 0..MAX_DEPTH {
-        let found = types.get().get(&id)?;
+        let found = types.get(id)?;
         match behind(found) {
             Some(next) => id = next,
             None => return Some((id, found)),
@@ -79,13 +73,7 @@ pub fn bare(types: &TypeInformation, mut id: u32) -> Option<(u32, &TypeVariant)>
 
 /// The type that a name or a qualifier stands for.
 #[must_use]
-pub fn behind(found: &TypeVariant) -> Option<u32> {
-    match found {
-        TypeVariant::Typedef(of) => Some(*of.tid()),
-        TypeVariant::Const(of) => Some(*of.tid()),
-        TypeVariant::Volatile(of) => Some(*of.tid()),
-        TypeVariant::Restrict(of) => Some(*of.tid()),
-        TypeVariant::TypeTag(of) => Some(*of.tid()),
-        _ => None,
-    }
+pub fn behind(found: Type<'_>) -> Option<u32> {
+    use Kind::{Const, Restrict, TypeTag, Typedef, Volatile};
+    matches!(found.kind, Typedef | Const | Volatile | Restrict | TypeTag).then_some(found.refers)
 }

@@ -9,6 +9,7 @@ pub mod privileges;
 pub mod programs;
 pub mod syscalls;
 pub mod testrun;
+pub mod typeinfo;
 pub mod types;
 
 pub use hooks::{CAPABILITIES, Mode, Verdict};

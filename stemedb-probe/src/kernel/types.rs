@@ -1,12 +1,9 @@
 //! What the type information says of tracepoints, functions, helpers and constants. Arguments have changed from kernel to
 //! kernel, and a program that takes one for another would count wrong numbers: each is checked before it is relied on.
 
-use std::collections::HashMap;
-
-use btfparse::{Integer32Value, TypeInformation, TypeVariant};
-
 use super::hooks::{Arg, Point};
 use super::members;
+use super::typeinfo::{self, Type, TypeInfo};
 
 /// The `enum` of the helpers that a kernel was built with.
 pub const HELPERS: &str = "bpf_func_id";
@@ -28,9 +25,9 @@ pub const FOLIO_HEAD: (&str, &str) = ("pageflags", "PG_head");
 
 /// The types of one kernel.
 pub struct KernelTypes {
-    types: TypeInformation,
-    /// `typedef`s of tracepoints (`btf_trace_NAME`) and functions, by name.
-    points: HashMap<String, u32>,
+    types: TypeInfo,
+    /// Ids of functions and of the `typedef`s of tracepoints (`btf_trace_NAME`), in the order of their names.
+    points: Vec<u32>,
 }
 
 /// How a point is called.
@@ -45,25 +42,33 @@ pub enum Kind {
 impl KernelTypes {
     /// Makes an index of what can be hooked.
     #[must_use]
-    pub fn new(types: TypeInformation) -> Self {
-        let mut points = HashMap::new();
-        for (id, variant) in types.get() {
-            let name = match variant {
-                TypeVariant::Func(function) => function.name().clone(),
-                TypeVariant::Typedef(named) => named.name().clone().filter(|name| name.starts_with("btf_trace_")),
-                _ => None,
-            };
-            if let Some(name) = name {
-                points.insert(name, *id);
-            }
-        }
+    pub fn new(types: TypeInfo) -> Self {
+        let is_point = |found: &Type<'_>| match found.kind {
+            typeinfo::Kind::Func => true,
+            typeinfo::Kind::Typedef => found.name().is_some_and(|name| name.starts_with("btf_trace_")),
+            _ => false,
+        };
+        let mut points: Vec<_> = types.iter().filter(|(_, found)| is_point(found)).collect();
+        points.sort_by_cached_key(|(_, found)| found.name());
+        let points = points.into_iter().map(|(id, _)| id).collect();
         Self { types, points }
+    }
+
+    /// The function, or the `typedef` of a tracepoint, of that name.
+    fn point(&self, name: &str) -> Option<Type<'_>> {
+        let place = self.points.partition_point(|id| self.name(*id) < Some(name));
+        let found = self.types.get(*self.points.get(place)?)?;
+        (found.name() == Some(name)).then_some(found)
+    }
+
+    fn name(&self, id: u32) -> Option<&str> {
+        self.types.get(id)?.name()
     }
 
     /// Whether the kernel has this function.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        self.points.contains_key(name)
+        self.point(name).is_some()
     }
 
     /// Whether this kernel has the point with these arguments; if not, why.
@@ -81,7 +86,7 @@ impl KernelTypes {
             Kind::Tracepoint => ("tracepoint", tracepoint(name)),
             Kind::Function => ("function", name.to_owned()),
         };
-        let found = self.points.get(&key).and_then(|id| self.arguments(*id, kind));
+        let found = self.point(&key).and_then(|found| self.arguments(found, kind));
         let Some(found) = found else { return Err(format!("this kernel has no {what} {name}")) };
         let wrong_count = match kind {
             Kind::Tracepoint => found.len() < args.len(),
@@ -107,58 +112,41 @@ impl KernelTypes {
     /// The value of a constant of an `enum`.
     #[must_use]
     pub fn constant(&self, (of, name): (&str, &str)) -> Option<u32> {
-        self.types.get().values().find_map(|variant| match variant {
-            TypeVariant::Enum(found) if found.name().as_deref() == Some(of) => {
-                let value = found.named_value_list().iter().find(|value| value.name == name)?;
-                match value.value {
-                    Integer32Value::Signed(value) => u32::try_from(value).ok(),
-                    Integer32Value::Unsigned(value) => Some(value),
-                }
-            }
-            _ => None,
-        })
+        let mut enums = self.types.iter().filter(|(_, found)| found.kind == typeinfo::Kind::Enum);
+        let (_, found) = enums.find(|(_, found)| found.name() == Some(of))?;
+        found.values().find(|(value, _)| *value == Some(name)).map(|(_, value)| value)
     }
 
     /// The types of the arguments; a tracepoint's first one is its private data, which programs do not see.
-    fn arguments(&self, id: u32, kind: Kind) -> Option<Vec<u32>> {
-        let prototype = match self.types.get().get(&id)? {
-            TypeVariant::Func(function) => *function.prototype_tid(),
-            TypeVariant::Typedef(named) => match self.bare(*named.tid())? {
-                TypeVariant::Ptr(pointer) => *pointer.tid(),
-                _ => return None,
-            },
-            _ => return None,
+    fn arguments(&self, found: Type<'_>, kind: Kind) -> Option<Vec<u32>> {
+        let prototype = match found.kind {
+            typeinfo::Kind::Func => found.refers,
+            _ => self.bare(found.refers).filter(|to| to.kind == typeinfo::Kind::Ptr)?.refers,
         };
-        let TypeVariant::FuncProto(prototype) = self.types.get().get(&prototype)? else { return None };
-        let hidden = usize::from(kind == Kind::Tracepoint);
-        let mut out = Vec::new();
-        for parameter in prototype.parameter_list().iter().skip(hidden) {
-            out.push(parameter.tid());
-        }
-        Some(out)
+        let prototype = self.types.get(prototype).filter(|to| to.kind == typeinfo::Kind::FuncProto)?;
+        Some(prototype.parameters().skip(usize::from(kind == Kind::Tracepoint)).collect())
     }
 
     fn is(&self, id: u32, argument: Arg) -> bool {
+        use typeinfo::Kind::{Enum, Int, Ptr, Struct};
+        let Some(found) = self.bare(id) else { return argument == Arg::Any };
         match argument {
             Arg::Any => true,
-            Arg::Integer => matches!(self.bare(id), Some(TypeVariant::Int(_) | TypeVariant::Enum(_))),
-            Arg::To(name) => match self.bare(id) {
-                Some(TypeVariant::Ptr(pointer)) => match self.bare(*pointer.tid()) {
-                    Some(TypeVariant::Struct(found)) => found.name().as_deref() == Some(name),
-                    _ => false,
-                },
-                _ => false,
-            },
+            Arg::Integer => matches!(found.kind, Int | Enum),
+            Arg::To(name) => {
+                let to = (found.kind == Ptr).then(|| self.bare(found.refers)).flatten();
+                to.is_some_and(|to| to.kind == Struct && to.name() == Some(name))
+            }
         }
     }
 
-    fn bare(&self, id: u32) -> Option<&TypeVariant> {
+    fn bare(&self, id: u32) -> Option<Type<'_>> {
         members::bare(&self.types, id).map(|(_, found)| found)
     }
 
     /// All of them.
     #[must_use]
-    pub fn all(&self) -> &TypeInformation {
+    pub fn all(&self) -> &TypeInfo {
         &self.types
     }
 }

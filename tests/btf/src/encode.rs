@@ -1,29 +1,8 @@
-//! Writes type information (Documentation/bpf/btf.rst). The crates that read it do not write structures.
+//! Writes type information (Documentation/bpf/btf.rst).
 
 use std::collections::HashMap;
 
-/// A kind of type: `BTF_KIND_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-#[allow(missing_docs, reason = "their names say it")]
-pub enum Kind {
-    Int = 1,
-    Ptr = 2,
-    Array = 3,
-    Struct = 4,
-    Union = 5,
-    Enum = 6,
-    Fwd = 7,
-    Typedef = 8,
-    Volatile = 9,
-    Const = 10,
-    Restrict = 11,
-    Func = 12,
-    FuncProto = 13,
-    Float = 16,
-    TypeTag = 18,
-    Enum64 = 19,
-}
+pub use stemedb_probe::kernel::typeinfo::Kind;
 
 /// Type information that grows.
 pub struct Encoder {
@@ -54,9 +33,8 @@ impl Encoder {
     /// Adds a type; the first has the id 1. `size_or_type` and `rows`, one a member, parameter or value, depend on the kind.
     pub fn add<const N: usize>(&mut self, kind: Kind, name: &str, size_or_type: u32, rows: &[[u32; N]]) {
         let name = self.name(name);
-        // Of the kinds here these two have data that are not counted.
-        let counted = !matches!(kind, Kind::Int | Kind::Array);
-        let count = if counted { u32::try_from(rows.len()).unwrap_or(u32::MAX) & 0xffff } else { 0 };
+        let (_, row) = kind.words();
+        let count = if row > 0 { u32::try_from(rows.len()).unwrap_or(u32::MAX) & 0xffff } else { 0 };
         for word in [name, (kind as u32) << 24 | count, size_or_type].iter().chain(rows.as_flattened()) {
             self.types.extend(word.to_le_bytes());
         }

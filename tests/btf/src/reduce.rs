@@ -3,23 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use btfparse::{Integer32Value, Member, TypeInformation, TypeVariant};
 use stemedb_probe::kernel::btf;
 use stemedb_probe::kernel::members::{self, behind};
+use stemedb_probe::kernel::typeinfo::{Type, TypeInfo};
 
 use crate::asked::Asked;
 use crate::encode::{Encoder, Kind};
 
 /// The type information of a kernel without what the agent does not ask.
 #[must_use]
-pub fn reduce(types: &TypeInformation, asked: &Asked) -> Vec<u8> {
+pub fn reduce(types: &TypeInfo, asked: &Asked) -> Vec<u8> {
     let mut kept = Kept { types, asked, all: BTreeSet::new(), members: BTreeMap::new() };
     kept.choose();
     kept.encode()
 }
 
 struct Kept<'t> {
-    types: &'t TypeInformation,
+    types: &'t TypeInfo,
     asked: &'t Asked,
     /// Ids of types.
     all: BTreeSet<u32>,
@@ -36,15 +36,16 @@ impl Kept<'_> {
                 self.keep_way(*id, path);
             }
         }
-        for (id, found) in self.types.get() {
-            let asked = match found {
-                TypeVariant::Typedef(named) => is_in(named.name().as_ref(), |name| self.asked.typedefs.contains(name)),
-                TypeVariant::Func(named) => self.asked.functions.contains(named.name().as_deref().unwrap_or_default()),
-                TypeVariant::Enum(named) => is_in(named.name().as_ref(), |name| self.constants(name).next().is_some()),
+        for (id, found) in self.types.iter() {
+            let name = found.name().unwrap_or_default();
+            let asked = match found.kind {
+                Kind::Typedef => self.asked.typedefs.contains(name),
+                Kind::Func => self.asked.functions.contains(name),
+                Kind::Enum => self.constants(name).next().is_some(),
                 _ => false,
             };
             if asked {
-                self.keep(*id);
+                self.keep(id);
             }
         }
     }
@@ -59,9 +60,9 @@ impl Kept<'_> {
             let leads_on = index + 1 < way.len();
             *self.members.entry(step.of).or_default().entry(step.member).or_default() |= leads_on;
             self.all.insert(step.of);
-            if leads_on && let Some(member) = self.list(step.of).get(step.member) {
-                let next = member.tid();
-                self.keep(next);
+            let member = self.types.get(step.of).and_then(|of| of.members().nth(step.member));
+            if leads_on && let Some(member) = member {
+                self.keep(member.of);
             }
         }
     }
@@ -71,29 +72,12 @@ impl Kept<'_> {
         if id == 0 || !self.all.insert(id) {
             return;
         }
-        let Some(found) = self.types.get().get(&id) else { return };
-        match found {
-            TypeVariant::Ptr(pointer) => self.keep(*pointer.tid()),
-            TypeVariant::Array(array) => self.keep(*array.element_tid()),
-            TypeVariant::Func(function) => self.keep(*function.prototype_tid()),
-            TypeVariant::FuncProto(prototype) => {
-                for parameter in prototype.parameter_list() {
-                    self.keep(parameter.tid());
-                }
-            }
-            other => {
-                if let Some(next) = behind(other) {
-                    self.keep(next);
-                }
-            }
-        }
-    }
-
-    fn list(&self, id: u32) -> &[Member] {
-        match self.types.get().get(&id) {
-            Some(TypeVariant::Struct(found)) => found.member_list(),
-            Some(TypeVariant::Union(found)) => found.member_list(),
-            _ => &[],
+        let Some(found) = self.types.get(id) else { return };
+        match found.kind {
+            Kind::Ptr | Kind::Func => self.keep(found.refers),
+            Kind::Array => found.element().into_iter().for_each(|element| self.keep(element)),
+            Kind::FuncProto => found.parameters().for_each(|parameter| self.keep(parameter)),
+            _ => behind(found).into_iter().for_each(|next| self.keep(next)),
         }
     }
 
@@ -102,89 +86,61 @@ impl Kept<'_> {
         let new: BTreeMap<u32, u32> = self.all.iter().copied().zip(1..).collect();
         let mut out = Encoder::default();
         for id in &self.all {
-            if let Some(found) = self.types.get().get(id) {
+            if let Some(found) = self.types.get(*id) {
                 self.encode_one(&mut out, *id, found, |old| new.get(&old).copied().unwrap_or(0));
             }
         }
         out.finish()
     }
 
-    fn encode_one(&self, out: &mut Encoder, id: u32, found: &TypeVariant, new: impl Fn(u32) -> u32) {
+    fn encode_one(&self, out: &mut Encoder, id: u32, found: Type<'_>, new: impl Fn(u32) -> u32) {
         const NOTHING: &[[u32; 0]] = &[];
-        let text = |name: &Option<String>| name.clone().unwrap_or_default();
-        match found {
-            TypeVariant::Int(int) => {
-                let bits = size(*int.size()) * 8;
-                out.add(Kind::Int, &text(int.name()), size(*int.size()), &[[u32::from(*int.signed()) << 24 | bits]]);
+        let name = found.name().unwrap_or_default();
+        match found.kind {
+            Kind::Int => out.add(found.kind, name, found.refers, &words::<1>(found)),
+            Kind::Float | Kind::Fwd | Kind::Enum64 => out.add(found.kind, name, found.refers, NOTHING),
+            Kind::Array => {
+                let rows = words::<3>(found).into_iter().map(|[of, _, count]| [new(of), 0, count]);
+                out.add(found.kind, name, 0, &rows.collect::<Vec<_>>());
             }
-            TypeVariant::Float(float) => out.add(Kind::Float, &text(float.name()), size(*float.size()), NOTHING),
-            TypeVariant::Fwd(named) => out.add(Kind::Fwd, &text(named.name()), 0, NOTHING),
-            TypeVariant::Typedef(of) => out.add(Kind::Typedef, &text(of.name()), new(*of.tid()), NOTHING),
-            TypeVariant::TypeTag(of) => out.add(Kind::TypeTag, &text(of.name()), new(*of.tid()), NOTHING),
-            TypeVariant::Const(of) => out.add(Kind::Const, "", new(*of.tid()), NOTHING),
-            TypeVariant::Volatile(of) => out.add(Kind::Volatile, "", new(*of.tid()), NOTHING),
-            TypeVariant::Restrict(of) => out.add(Kind::Restrict, "", new(*of.tid()), NOTHING),
-            TypeVariant::Ptr(of) => out.add(Kind::Ptr, "", new(*of.tid()), NOTHING),
-            TypeVariant::Array(of) => {
-                out.add(Kind::Array, "", 0, &[[new(*of.element_tid()), 0, *of.element_count()]]);
+            Kind::Struct | Kind::Union => {
+                let members = self.members(out, id, found, new);
+                out.add(found.kind, name, found.refers, &members);
             }
-            TypeVariant::Struct(of) => {
-                let members = self.members(out, id, new);
-                out.add(Kind::Struct, &text(of.name()), size(*of.size()), &members);
+            Kind::Enum => {
+                let asked = |value: &str| self.constants(name).any(|name| name == value);
+                let values = found.values().filter_map(|(name, value)| Some((name?, value)));
+                let values = values.filter(|(name, _)| asked(name));
+                let values: Vec<_> = values.map(|(name, value)| [out.name(name), value]).collect();
+                out.add(found.kind, name, found.refers, &values);
             }
-            TypeVariant::Union(of) => {
-                let members = self.members(out, id, new);
-                out.add(Kind::Union, &text(of.name()), size(*of.size()), &members);
-            }
-            TypeVariant::Enum(of) => {
-                let name = text(of.name());
-                let asked = |value: &&btfparse::NamedValue32| self.constants(&name).any(|name| name == value.name);
-                let values = of.named_value_list().iter().filter(asked);
-                let values: Vec<_> = values.map(|value| [out.name(&value.name), bits(value.value)]).collect();
-                out.add(Kind::Enum, &name, size(*of.size()), &values);
-            }
-            TypeVariant::Enum64(of) => out.add(Kind::Enum64, &text(of.name()), size(*of.size()), NOTHING),
-            TypeVariant::Func(of) => {
-                out.add(Kind::Func, of.name().as_deref().unwrap_or_default(), new(*of.prototype_tid()), NOTHING);
-            }
-            TypeVariant::FuncProto(of) => {
-                let parameters: Vec<_> = of.parameter_list().iter().map(|one| [0, new(one.tid())]).collect();
-                out.add(Kind::FuncProto, "", 0, &parameters);
+            Kind::FuncProto => {
+                let parameters: Vec<_> = found.parameters().map(|one| [0, new(one)]).collect();
+                out.add(found.kind, name, 0, &parameters);
             }
             // Nothing refers to these.
-            TypeVariant::Void | TypeVariant::Var(_) | TypeVariant::DataSec(_) | TypeVariant::DeclTag(_) => {
-                out.add(Kind::Fwd, "", 0, NOTHING);
-            }
+            Kind::Var | Kind::DataSec | Kind::DeclTag => out.add(Kind::Fwd, "", 0, NOTHING),
+            _ => out.add(found.kind, name, new(found.refers), NOTHING),
         }
     }
 
-    fn members(&self, out: &mut Encoder, id: u32, new: impl Fn(u32) -> u32) -> Vec<[u32; 3]> {
-        let list = self.list(id);
-        let kept = self.members.get(&id).into_iter().flatten();
+    fn members(&self, out: &mut Encoder, id: u32, found: Type<'_>, new: impl Fn(u32) -> u32) -> Vec<[u32; 3]> {
+        let Some(kept) = self.members.get(&id) else { return Vec::new() };
         let mut members = Vec::new();
-        for (index, leads_on) in kept {
-            if let Some(member) = list.get(*index)
-                && let btfparse::Offset::ByteOffset(offset) = member.offset()
+        for (index, member) in found.members().enumerate() {
+            if let Some(leads_on) = kept.get(&index)
+                && let Some(offset) = member.offset
             {
-                let of = if *leads_on { new(member.tid()) } else { 0 };
-                members.push([out.name(&member.name().unwrap_or_default()), of, offset * 8]);
+                let of = if *leads_on { new(member.of) } else { 0 };
+                members.push([out.name(member.name.unwrap_or_default()), of, offset * 8]);
             }
         }
         members
     }
 }
 
-fn is_in(name: Option<&String>, asked: impl Fn(&str) -> bool) -> bool {
-    name.is_some_and(|name| asked(name))
-}
-
-fn size(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-fn bits(value: Integer32Value) -> u32 {
-    match value {
-        Integer32Value::Signed(value) => value.cast_unsigned(),
-        Integer32Value::Unsigned(value) => value,
-    }
+/// What follows the words that all types have.
+fn words<const N: usize>(found: Type<'_>) -> Vec<[u32; N]> {
+    let word = |row: &[u8], n: usize| row[4 * n..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    found.data().chunks_exact(4 * N).map(|row| std::array::from_fn(|n| word(row, n))).collect()
 }
