@@ -249,7 +249,7 @@ impl InflightKey {
 pub struct Inflight {
     /// When it began.
     pub start_ns: u64,
-    /// The file; all zero when there is none.
+    /// The file; its address is zero when there is none.
     pub file: FileKey,
     /// What the sync takes with it: the file's pending writes at its begin.
     pub group: Pending,
@@ -268,7 +268,7 @@ pub struct Inflight {
 pub const DURABLE: u32 = 1;
 /// [`Inflight::flags`]: this sync makes the file's pending writes durable.
 pub const GROUP: u32 = 2;
-/// [`Inflight::flags`]: the file of an `msync` could not be looked up at its begin.
+/// [`Inflight::flags`]: the file of an `msync` could not be looked up, at its begin or since.
 pub const UNRESOLVED: u32 = 4;
 /// [`Inflight::flags`]: beside [`DURABLE`], it is `O_SYNC` or `RWF_SYNC`.
 pub const FULL_SYNC: u32 = 8;

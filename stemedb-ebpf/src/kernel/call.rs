@@ -25,7 +25,6 @@ const RWF_SYNC: u32 = 4;
 /// by a program; the kernel enters the call again, or turns it into EINTR.
 const RESTART: core::ops::RangeInclusive<i64> = -516..=-512;
 
-const NO_FILE: FileKey = FileKey { inode: 0, ino: 0, generation: 0, target: 0 };
 const NO_GROUP: Pending = Pending { first_ns: 0, writes: 0, bytes: 0, used_ns: 0 };
 
 /// What begins.
@@ -57,7 +56,7 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
     let Begin { op, target, flags } = what;
     let mut call = Inflight {
         start_ns: 0,
-        file: NO_FILE,
+        file: FileKey { inode: 0, ino: 0, generation: 0, target },
         group: NO_GROUP,
         cell: target * setting!(classes) + CLASS_OTHER,
         flags,
@@ -132,6 +131,25 @@ fn key_of(file: &File, target: u32) -> FileKey {
         generation: read::at(file.inode, offset!(inode_generation)).unwrap_or(0),
         target,
     }
+}
+
+/// Whether a call is in flight whose file could not be looked up.
+#[inline(always)]
+pub fn is_unresolved(key: InflightKey) -> bool {
+    // SAFETY: the entry is this call's own, and is only read here.
+    unsafe { INFLIGHT.get(&key) }.is_some_and(|call| call.flags & UNRESOLVED != 0)
+}
+
+/// Charges a call to its file after all, if that has been found. What was mapped at the call's begin is mapped at its end, unless
+/// the program has unmapped what it syncs.
+#[inline(always)]
+pub fn resolve(key: InflightKey, file: Option<&File>) {
+    let (Some(file), Some(call)) = (file, INFLIGHT.get_ptr_mut(&key)) else { return };
+    // SAFETY: the entry is this call's own; nobody else reads or writes it.
+    let call = unsafe { &mut *call };
+    // It has been in the class of what has none.
+    call.cell = call.cell - CLASS_OTHER + class::of(file, call.file.target);
+    call.flags &= !UNRESOLVED;
 }
 
 /// Ends a call or a request, if it is in flight. `ret` is what it returned.

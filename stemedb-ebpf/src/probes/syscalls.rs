@@ -82,7 +82,13 @@ fn exit(regs: *const u8, ret: i64) {
     if op as usize >= OPS.len() {
         return;
     }
-    call::end(InflightKey::call(aya_ebpf::helpers::bpf_get_current_pid_tgid() as u32, op), ret);
+    let key = InflightKey::call(aya_ebpf::helpers::bpf_get_current_pid_tgid() as u32, op);
+    if op == Op::Msync as u8 && call::is_unresolved(key) {
+        // SAFETY: as above.
+        let (file, _) = mapped_file(unsafe { task::syscall_argument(regs, 0) });
+        call::resolve(key, file.as_ref());
+    }
+    call::end(key, ret);
 }
 
 #[inline(always)]
@@ -132,7 +138,7 @@ fn mapped_file(address: u64) -> (Option<File>, u32) {
         0 if file != 0 => File::at(file).map_or((None, UNRESOLVED), |file| (Some(file), 0)),
         // Anonymous memory, or nothing at all: there is no file to charge.
         0 | ENOENT => (None, 0),
-        // The address space is being changed by another thread just now.
+        // The address space is being changed by another thread. At the call's end it may not be any more.
         _ => (None, UNRESOLVED),
     }
 }

@@ -6,9 +6,13 @@ use anyhow::{Context, Result};
 use stemedb_kernel_tests::agent::{Agent, Status};
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
-use stemedb_kernel_tests::{compare, fio};
+use stemedb_kernel_tests::{compare, fio, scaled};
 use stemedb_workload::{Op, Tally};
 
+/// Requests of a load.
+const CALLS: u64 = 3_000;
+/// So many that every kind of failure is among them.
+const ENOUGH: u64 = 900;
 /// The operations that are counted only with the capability `aio`.
 const AIO: [Op; 4] = [Op::AioPwrite, Op::AioPwritev, Op::AioFsync, Op::AioFdsync];
 
@@ -25,14 +29,15 @@ fn check(status: &Status, tally: &Tally, submits: Option<u64>) -> Result<()> {
 fn on(kind: &str) -> Result<()> {
     let mount = Mount::new(kind)?;
     let wal = mount.dir("wal")?;
-    let args = ["aio", "--dir", &wal.display().to_string(), "--threads", "3", "--calls", "3000"];
+    let calls = scaled(CALLS).max(ENOUGH);
+    let args = ["aio", "--dir", &wal.display().to_string(), "--threads", "3", "--calls", &calls.to_string()];
     let mut load = Load::start(&args)?;
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", &wal)])?;
     load.go()?;
     let report = load.json()?;
     let submits = report["submits"].as_u64().context("no number of submissions")?;
     let tally: Tally = serde_json::from_value(report)?;
-    assert_eq!(AIO.iter().map(|op| tally.calls("wal", *op)).sum::<u64>(), 3000, "the load did what it was told");
+    assert_eq!(AIO.iter().map(|op| tally.calls("wal", *op)).sum::<u64>(), calls, "the load did what it was told");
     for (op, errno) in [(Op::AioPwrite, libc::EFBIG), (Op::AioPwritev, libc::EFBIG), (Op::AioPwrite, libc::EINVAL)] {
         assert!(tally.errors("wal", op, errno) > 0, "{op:?} has not failed with {errno}");
     }

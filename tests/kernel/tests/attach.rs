@@ -10,7 +10,7 @@ use serde::Deserialize;
 use stemedb_kernel_tests::bpf::{self, Ids};
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
-use stemedb_kernel_tests::wait_for;
+use stemedb_kernel_tests::{scaled, wait_for};
 use stemedb_probe::agent::Agent;
 use stemedb_probe::config::{Config, parse_toml};
 use stemedb_workload::sys::monotonic_ns;
@@ -88,7 +88,7 @@ fn held() -> Result<[usize; 2]> {
 /// An agent's start takes a third of a second, half of it in the kernel's verifier.
 #[test]
 fn many_times_under_load() -> Result<()> {
-    under_load(25)
+    under_load(usize::try_from(scaled(25))?.max(4))
 }
 
 #[test]

@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::compare;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::scaled;
 use stemedb_workload::sys::Mapping;
 use stemedb_workload::{Op, Tally};
 
@@ -159,5 +162,37 @@ fn what_is_no_store_through_a_shared_mapping() -> Result<()> {
     tally.on("wal").pwrite(&own.file, &[9; 100], 0)?;
     own.map()?.set(0, 1);
     assert_eq!(own.mapped()?, (0, 0));
+    Ok(())
+}
+
+/// The address space is locked while a thread changes it, so that no file can be looked up in it. Each call is there all the same:
+/// in its class, if it could be looked up at its begin or at its end, else as lost.
+#[test]
+fn while_other_threads_change_the_address_space() -> Result<()> {
+    let calls = scaled(20_000);
+    let mount = Mount::new("ext4")?;
+    let own = Own::new(&mount, PAGE)?;
+    let map = own.map()?;
+    let done = AtomicBool::new(false);
+    let mut tally = Tally::new();
+    thread::scope(|scope| -> Result<()> {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // Each is a change, and another one when it is dropped.
+                    drop(own.map());
+                }
+            });
+        }
+        let result = (0..calls).try_for_each(|_| tally.on("wal").msync(&map, 0, PAGE, libc::MS_ASYNC).map(drop));
+        done.store(true, Ordering::Relaxed);
+        Ok(result?)
+    })?;
+    let status = own.agent.status()?;
+    let lost = status.lost.get("msync_file").copied().unwrap_or(0);
+    println!("{lost} of {calls} could not be looked up");
+    assert_eq!(tally.calls("wal", Op::Msync), calls);
+    assert_eq!((status.calls("wal", "msync"), status.calls("other", "msync")), (calls - lost, lost));
+    assert!(status.losses().iter().all(|(reason, _)| *reason == "msync_file"), "{:?}", status.losses());
     Ok(())
 }
