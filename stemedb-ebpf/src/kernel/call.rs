@@ -133,20 +133,18 @@ fn key_of(file: &File, target: u32) -> FileKey {
     }
 }
 
-/// Whether a call is in flight whose file could not be looked up.
+/// What is kept of a call or a request between its begin and its end.
 #[inline(always)]
-pub fn is_unresolved(key: InflightKey) -> bool {
-    // SAFETY: the entry is this call's own, and is only read here.
-    unsafe { INFLIGHT.get(&key) }.is_some_and(|call| call.flags & UNRESOLVED != 0)
+pub fn in_flight(key: InflightKey) -> Option<&'static mut Inflight> {
+    // SAFETY: the entry is this call's own; nobody else reads or writes it. It goes with `finish`.
+    unsafe { INFLIGHT.get_ptr_mut(&key)?.as_mut() }
 }
 
 /// Charges a call to its file after all, if that has been found. What was mapped at the call's begin is mapped at its end, unless
 /// the program has unmapped what it syncs.
 #[inline(always)]
-pub fn resolve(key: InflightKey, file: Option<&File>) {
-    let (Some(file), Some(call)) = (file, INFLIGHT.get_ptr_mut(&key)) else { return };
-    // SAFETY: the entry is this call's own; nobody else reads or writes it.
-    let call = unsafe { &mut *call };
+pub fn resolve(call: &mut Inflight, file: Option<&File>) {
+    let Some(file) = file else { return };
     // It has been in the class of what has none.
     call.cell = call.cell - CLASS_OTHER + class::of(file, call.file.target);
     call.flags &= !UNRESOLVED;
@@ -155,8 +153,14 @@ pub fn resolve(key: InflightKey, file: Option<&File>) {
 /// Ends a call or a request, if it is in flight. `ret` is what it returned.
 #[inline(always)]
 pub fn end(key: InflightKey, ret: i64) {
-    // SAFETY: the entry is this call's own and is removed below, after the last use.
-    let Some(call) = (unsafe { INFLIGHT.get(&key) }) else { return };
+    if let Some(call) = in_flight(key) {
+        finish(key, call, ret);
+    }
+}
+
+/// Ends a call or a request that is in flight.
+#[inline(always)]
+pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
     let op = call.op as u8;
     // SAFETY: the clock has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };

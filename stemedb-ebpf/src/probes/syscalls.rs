@@ -83,12 +83,13 @@ fn exit(regs: *const u8, ret: i64) {
         return;
     }
     let key = InflightKey::call(aya_ebpf::helpers::bpf_get_current_pid_tgid() as u32, op);
-    if op == Op::Msync as u8 && call::is_unresolved(key) {
+    let Some(call) = call::in_flight(key) else { return };
+    if op == Op::Msync as u8 && call.flags & UNRESOLVED != 0 {
         // SAFETY: as above.
         let (file, _) = mapped_file(unsafe { task::syscall_argument(regs, 0) });
-        call::resolve(key, file.as_ref());
+        call::resolve(call, file.as_ref());
     }
-    call::end(key, ret);
+    call::finish(key, call, ret);
 }
 
 #[inline(always)]

@@ -131,7 +131,7 @@ impl Kernel {
         let path = btf.unwrap_or(own);
         let resolution = btf::resolve(path, Arch::HOST)?;
         let choice = Choice { mode, raw: mode == Mode::RawTracepoint || !own.exists() };
-        let aya_btf = Btf::parse_file(path, aya::Endianness::default())
+        let aya_btf = Btf::parse(resolution.kernel.all().bytes(), aya::Endianness::default())
             .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.to_string() })?;
         let settings = settings(sizes, &resolution, choice.raw);
         let object = if choice.raw { Cow::Owned(raw_object()) } else { Cow::Borrowed(OBJECT) };

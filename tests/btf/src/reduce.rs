@@ -97,10 +97,10 @@ impl Kept<'_> {
         const NOTHING: &[[u32; 0]] = &[];
         let name = found.name().unwrap_or_default();
         match found.kind {
-            Kind::Int => out.add(found.kind, name, found.refers, &words::<1>(found)),
+            Kind::Int => out.add(found.kind, name, found.refers, &found.rows([Kind::Int]).collect::<Vec<[u32; 1]>>()),
             Kind::Float | Kind::Fwd | Kind::Enum64 => out.add(found.kind, name, found.refers, NOTHING),
             Kind::Array => {
-                let rows = words::<3>(found).into_iter().map(|[of, _, count]| [new(of), 0, count]);
+                let rows = found.rows([Kind::Array]).map(|[of, _, count]| [new(of), 0, count]);
                 out.add(found.kind, name, 0, &rows.collect::<Vec<_>>());
             }
             Kind::Struct | Kind::Union => {
@@ -137,10 +137,4 @@ impl Kept<'_> {
         }
         members
     }
-}
-
-/// What follows the words that all types have.
-fn words<const N: usize>(found: Type<'_>) -> Vec<[u32; N]> {
-    let word = |row: &[u8], n: usize| row[4 * n..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-    found.data().chunks_exact(4 * N).map(|row| std::array::from_fn(|n| word(row, n))).collect()
 }

@@ -85,7 +85,6 @@ fn held() -> Result<[usize; 2]> {
     Ok([fs::read_dir("/proc/self/fd")?.count(), fs::read_dir("/proc/self/task")?.count()])
 }
 
-/// An agent's start takes a third of a second, half of it in the kernel's verifier.
 #[test]
 fn many_times_under_load() -> Result<()> {
     under_load(usize::try_from(scaled(25))?.max(4))

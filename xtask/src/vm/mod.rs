@@ -28,7 +28,7 @@ use crate::{build, process, setup, shell};
 const HOST: &str = "host";
 /// The mode in which the agent is told nothing.
 const AUTO: &str = "auto";
-/// Kernels and modes that make up the whole table. What differs in no mode runs in the first, in which the agent starts in a third
+/// Kernels and modes that make up the whole table. What differs in no mode runs in the first, in which the agent starts in a ninth
 /// of the time.
 const KERNELS: [&str; 3] = ["6.1", "6.12", HOST];
 const MODES: [&str; 3] = ["tracepoint", "fentry", "raw-tracepoint"];
