@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use stemedb_ebpf::slots::SLOTS;
+use stemedb_ebpf::slots::{SLOTS, size_slot};
 
 use crate::{binary, wait_for};
 
@@ -214,6 +214,29 @@ pub struct Group {
 pub struct Flush {
     pub sum_ns: u64,
     pub slots: Vec<(usize, u64)>,
+}
+
+impl Group {
+    /// Groups of any size, of none, too.
+    pub fn count(&self) -> u64 {
+        counted(&self.slots, 0)
+    }
+
+    /// Groups of one at least.
+    pub fn filled(&self) -> u64 {
+        counted(&self.slots, size_slot(1))
+    }
+}
+
+impl Flush {
+    /// Groups that were flushed.
+    pub fn count(&self) -> u64 {
+        counted(&self.slots, 0)
+    }
+}
+
+fn counted(slots: &[(usize, u64)], from: usize) -> u64 {
+    slots.iter().filter(|(slot, _)| *slot >= from).map(|(_, count)| count).sum()
 }
 
 /// Calls that failed alike.

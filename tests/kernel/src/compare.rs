@@ -3,7 +3,6 @@
 use anyhow::{Result, bail};
 use serde_json::Value;
 use stemedb_ebpf::ops::OPS;
-use stemedb_ebpf::slots::size_slot;
 use stemedb_workload::Tally;
 
 use crate::agent::Status;
@@ -36,11 +35,8 @@ const RACE: &str = "group_race";
 
 /// Each group of writes has a flush latency, but for those that are said to be lost, which are rare.
 fn races(status: &Status) -> Option<String> {
-    let total = |slots: &[(usize, u64)], from: usize| -> u64 {
-        slots.iter().filter(|(slot, _)| *slot >= from).map(|(_, count)| count).sum()
-    };
-    let groups: u64 = status.writes.iter().map(|series| total(&series.group_writes.slots, size_slot(1))).sum();
-    let flushes: u64 = status.writes.iter().map(|series| total(&series.flush.slots, 0)).sum();
+    let groups: u64 = status.writes.iter().map(|series| series.group_writes.filled()).sum();
+    let flushes: u64 = status.writes.iter().map(|series| series.flush.count()).sum();
     let lost = status.lost.get(RACE).copied().unwrap_or(0);
     let right = flushes + lost == groups && lost <= 1 + groups / 1000;
     (!right).then(|| format!("{groups} groups of writes, {flushes} flush latencies, {RACE} {lost}"))

@@ -28,10 +28,6 @@ fn writes(status: &Status) -> Result<&Writes> {
     status.writes.iter().find(|series| series.class == "wal").context("no writes")
 }
 
-fn total(slots: &[(usize, u64)]) -> u64 {
-    slots.iter().map(|(_, count)| count).sum()
-}
-
 /// Time of all the syncs of some operations, in nanoseconds.
 fn sync_ns(status: &Status, ops: &[&str]) -> u64 {
     status.series.iter().filter(|s| s.class == "wal" && ops.contains(&s.op.as_str())).map(|s| s.sum_ns).sum()
@@ -58,7 +54,7 @@ fn durable(kind: &str, threads: &str, calls: &str) -> Result<(Value, Status)> {
     assert_eq!((series.group_writes.sum, series.group_bytes.sum), (number("writes")?, number("bytes")?));
     // Each successful fsync is a group, if only of no write.
     let groups = report["groups"].as_array().context("no groups")?.len() as u64 + number("durable")?;
-    assert_eq!((total(&series.group_writes.slots), total(&series.group_bytes.slots)), (groups, groups));
+    assert_eq!((series.group_writes.count(), series.group_bytes.count()), (groups, groups));
     Ok((report, status))
 }
 
@@ -76,7 +72,7 @@ fn one_thread_makes_exactly_these_groups() -> Result<()> {
     let series = writes(&status)?;
     assert!(expected.len() > 3 && alone > 300, "{expected:?}");
     assert_eq!(series.group_writes.slots, expected.into_iter().collect::<Vec<_>>());
-    assert_eq!(total(&series.flush.slots), flushes);
+    assert_eq!(series.flush.count(), flushes);
     Ok(())
 }
 
@@ -153,7 +149,7 @@ fn a_durable_write_leaves_the_waiting_group_alone() -> Result<()> {
     let series = writes(&status)?;
     assert_eq!(series.group_writes.slots, [(size_slot(1), 1), (size_slot(3), 1)]);
     assert_eq!(series.group_bytes.slots, [(size_slot(30), 1), (size_slot(3000), 1)]);
-    assert_eq!(total(&series.flush.slots), 2);
+    assert_eq!(series.flush.count(), 2);
     assert_eq!(status.calls("wal", "o_dsync"), 2, "one of no bytes is a sync, but no group");
     Ok(())
 }

@@ -60,6 +60,15 @@ impl Scene {
         Ok(())
     }
 
+    /// Writes and syncs, each of which ends with this errno.
+    fn rounds_that_end(&mut self, errno: Option<i32>) -> Result<()> {
+        for round in 1..=ROUNDS {
+            self.write()?;
+            assert_eq!(self.sync(), errno, "round {round}");
+        }
+        Ok(())
+    }
+
     /// A sync of another class on the same disk, which fails as well.
     fn other_class(&mut self) -> Result<Option<i32>> {
         self.tally.on("store").pwrite(&self.store, &[7; 4096], 0)?;
@@ -144,10 +153,7 @@ fn writes_that_a_scsi_disk_refuses() -> Result<()> {
         disk.refuse_every_write()?;
         libc::EIO
     };
-    for round in 1..=ROUNDS {
-        scene.write()?;
-        assert_eq!(scene.sync(), Some(errno), "round {round}");
-    }
+    scene.rounds_that_end(Some(errno))?;
     assert_eq!(scene.other_class()?, Some(errno));
     scene.check()
 }
@@ -181,9 +187,6 @@ fn flushes_that_a_scsi_disk_refuses() -> Result<()> {
     } else {
         None
     };
-    for round in 1..=ROUNDS {
-        scene.write()?;
-        assert_eq!(scene.sync(), errno, "round {round}");
-    }
+    scene.rounds_that_end(errno)?;
     scene.check()
 }
