@@ -32,7 +32,7 @@ enum Place {
 /// The test programs that show something about a kernel. The others are about the agent's own surface.
 const SUITES: &[Suite] = &[
     Suite { name: "exact", place: Place::Anywhere, modes: 3 },
-    Suite { name: "short_lives", place: Place::Anywhere, modes: 3 },
+    Suite { name: "short_lives", place: Place::Anywhere, modes: 2 },
     Suite { name: "files", place: Place::Anywhere, modes: 2 },
     Suite { name: "errors", place: Place::Anywhere, modes: 2 },
     Suite { name: "uring", place: Place::Anywhere, modes: 1 },
