@@ -18,7 +18,7 @@ use stemedb_ebpf::{ChildEntry, ChildKey, DirEntry, DirKey, NO_CLASS, Resolved};
 use super::open::{self, Located, Root};
 use super::overlay;
 use super::plan::{Named, Numbers, Place, Plan};
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{Kernel, KernelError, grace};
 
 /// A directory of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -280,7 +280,8 @@ impl Directories {
         Ok((watch, resolved))
     }
 
-    /// Writes what is new, then takes away what is stale: no look-up in between finds nothing.
+    /// Writes what is new, then takes away what is stale: no look-up in between finds nothing. One that has passed the place of
+    /// what is new, and not yet reached what is stale, is waited for.
     fn apply(&mut self, mut plan: Plan) -> Result<(), KernelError> {
         for (key, entry) in &plan.children {
             if self.installed.children.get(key) != Some(entry) {
@@ -291,6 +292,12 @@ impl Directories {
             if self.installed.dirs.get(key) != Some(entry) {
                 self.dirs.insert(key, entry, 0)?;
             }
+        }
+        let installed = &self.installed;
+        if installed.dirs.keys().any(|key| !plan.dirs.contains_key(key))
+            || installed.children.keys().any(|key| !plan.children.contains_key(key))
+        {
+            grace::wait();
         }
         for (key, entry) in &self.installed.dirs {
             if plan.dirs.contains_key(key) {

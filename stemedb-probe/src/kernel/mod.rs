@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod btf;
+pub mod grace;
 pub mod hooks;
 pub mod members;
 pub mod object;
