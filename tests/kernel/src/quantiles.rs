@@ -1,10 +1,17 @@
 //! Latencies in the kernel's slots against latencies that a load has measured around the same calls.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use stemedb_ebpf::slots::{SLOTS, latency_slot};
 
 /// The quantiles that are compared.
 pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+
+/// The numbers that a load reports, one for each call.
+pub fn figures(reported: &Value) -> Result<Vec<u64>> {
+    let all = reported.as_array().map(|all| all.iter().map(Value::as_u64).collect());
+    all.flatten().with_context(|| format!("no list of numbers: {reported}"))
+}
 
 /// The quantile in seconds of latencies in nanoseconds, which are not none.
 pub fn exact(sorted: &[u64], q: f64) -> f64 {

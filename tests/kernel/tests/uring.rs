@@ -10,7 +10,7 @@ use stemedb_ebpf::slots::{QUANTILE_ERROR, quantile};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::load::Load;
-use stemedb_kernel_tests::quantiles::{QUANTILES, check_dominance, exact};
+use stemedb_kernel_tests::quantiles::{QUANTILES, check_dominance, exact, figures};
 use stemedb_kernel_tests::{compare, fio, scaled};
 use stemedb_workload::sys::uring::{Call, Request, Ring, Setup};
 use stemedb_workload::{Op, Tally};
@@ -171,13 +171,11 @@ fn quantiles_between(dir: &Path, flags: &[&str]) -> Result<()> {
     let agent = Agent::watch(&format!("pid={}", load.pid()), &[("wal", dir)])?;
     load.go()?;
     let report = load.json()?;
-    let within: Option<Vec<u64>> =
-        report["within_ns"].as_array().map(|all| all.iter().filter_map(Value::as_u64).collect());
+    let mut within = figures(&report["within_ns"])?;
     let tally: Tally = serde_json::from_value(report)?;
     let status = agent.status()?;
     compare::equal(&status, &tally)?;
     let slots = status.sync_slots("wal");
-    let mut within = within.context("no latencies from within")?;
     let mut outside = tally.sync_ns("wal").to_vec();
     ensure!(within.len() == outside.len() && outside.len() as u64 == ROUNDS, "{} {}", within.len(), outside.len());
     let narrow = within.iter().zip(&outside).filter(|(within, outside)| **within * 2 > **outside).count();

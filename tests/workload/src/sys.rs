@@ -21,6 +21,15 @@ fn iovecs(parts: &[IoSlice]) -> (*const libc::iovec, c_int) {
     (parts.as_ptr().cast(), c_int::try_from(parts.len()).unwrap_or(c_int::MAX))
 }
 
+/// How often the calling thread lost the processor although it could go on (`ru_nivcsw` of `getrusage(2)`)
+pub fn preemptions() -> io::Result<u64> {
+    // SAFETY: all zeroes is a value of this structure of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` outlives the call.
+    outcome(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) })?;
+    Ok(usage.ru_nivcsw.cast_unsigned())
+}
+
 /// `write(2)`
 pub fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     // SAFETY: the pointer and the length are those of a slice.

@@ -29,12 +29,21 @@ impl Appender {
 
     /// One write and one fdatasync. Their errors are in the tally.
     pub(crate) fn append(&mut self, tally: &mut Tally, class: &str) {
+        self.write(tally, class);
+        self.sync(tally, class);
+    }
+
+    /// The write alone.
+    pub(crate) fn write(&mut self, tally: &mut Tally, class: &str) {
         if self.end > WRAP && self.file.seek(SeekFrom::Start(0)).is_ok() {
             self.end = 0;
         }
-        let mut calls = tally.on(class);
-        self.end += calls.write(&self.file, &self.data).unwrap_or(0) as u64;
-        calls.fdatasync(&self.file).ok();
+        self.end += tally.on(class).write(&self.file, &self.data).unwrap_or(0) as u64;
+    }
+
+    /// The fdatasync alone.
+    pub(crate) fn sync(&mut self, tally: &mut Tally, class: &str) {
+        tally.on(class).fdatasync(&self.file).ok();
     }
 }
 

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use serde::Serialize;
 use stemedb_workload::Tally;
 
 use super::append::Appender;
+use super::scheduling::Scheduling;
 use super::share;
 use crate::control::Control;
 
@@ -30,9 +32,18 @@ pub(crate) struct Args {
     class: String,
 }
 
+/// The calls, and for each sync, in the same order, how much of its latency the thread may have been kept from a processor
+/// that something else had taken from it.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    tally: Tally,
+    preempted_ns: Vec<u64>,
+}
+
 struct Worker {
     appender: Appender,
-    tally: Tally,
+    report: Report,
     rounds: u64,
 }
 
@@ -41,28 +52,35 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut workers = (0..args.threads).map(|index| worker(args, index)).collect::<Result<Vec<_>>>()?;
     control.ready()?;
     thread::scope(|scope| {
-        for worker in &mut workers {
-            scope.spawn(|| worker.run(&args.class));
-        }
-    });
-    let mut tally = Tally::with_raw();
-    for worker in &workers {
-        tally.merge(&worker.tally);
+        let running: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(|| worker.run(&args.class))).collect();
+        running.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })?;
+    let mut all = Report { tally: Tally::with_raw(), preempted_ns: Vec::new() };
+    for worker in workers {
+        all.tally.merge(&worker.report.tally);
+        all.preempted_ns.extend(worker.report.preempted_ns);
     }
-    control.finish(&tally)
+    control.finish(&all)
 }
 
 fn worker(args: &Args, index: u64) -> Result<Worker> {
     let rounds = share(args.calls, args.threads, index);
+    let room = usize::try_from(rounds)?;
     let mut tally = Tally::with_raw();
-    tally.reserve(&args.class, usize::try_from(rounds)?);
-    Ok(Worker { appender: Appender::create(&args.dir, index, args.size)?, tally, rounds })
+    tally.reserve(&args.class, room);
+    let report = Report { tally, preempted_ns: Vec::with_capacity(room) };
+    Ok(Worker { appender: Appender::create(&args.dir, index, args.size)?, report, rounds })
 }
 
 impl Worker {
-    fn run(&mut self, class: &str) {
+    fn run(&mut self, class: &str) -> Result<()> {
+        let scheduling = Scheduling::of_this_thread()?;
         for _ in 0..self.rounds {
-            self.appender.append(&mut self.tally, class);
+            self.appender.write(&mut self.report.tally, class);
+            let before = scheduling.now()?;
+            self.appender.sync(&mut self.report.tally, class);
+            self.report.preempted_ns.push(before.preempted_ns_until(scheduling.now()?));
         }
+        Ok(())
     }
 }
