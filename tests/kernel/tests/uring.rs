@@ -5,7 +5,6 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use stemedb_ebpf::slots::{QUANTILE_ERROR, quantile};
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
