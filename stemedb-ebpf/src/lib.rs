@@ -5,6 +5,7 @@
 //! for the host into the agent and the tests.
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
+pub mod disk;
 pub mod glob;
 pub mod lost;
 pub mod offsets;
@@ -29,6 +30,15 @@ macro_rules! pod {
 pod!(
     glob::Automaton,
     offsets::Offsets,
+    disk::DiskCounts,
+    disk::DiskErrorKey,
+    disk::DiskKey,
+    disk::FileErrorKey,
+    disk::FlushKey,
+    disk::FlushStats,
+    disk::LatencyKey,
+    disk::LatencyStats,
+    disk::WaitKey,
     ChildEntry,
     ChildKey,
     ClassRule,

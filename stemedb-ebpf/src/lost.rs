@@ -35,6 +35,10 @@ lost! {
     UringSubmit = 18, "uring_submit", "calls of io_uring_enter whose requests are not seen, because the capability uring is off";
     UringSkip = 19, "uring_skip", "io_uring requests that ask for no completion (IOSQE_CQE_SKIP_SUCCESS): their end is not seen";
     MappedFile = 20, "mapped_file", "folios that a mapping made dirty and that are counted in class other, because their file has no name any more";
+    RequestsFull = 21, "requests_full", "block requests that had no place as they began or were issued: charged to nobody, and without a latency; bios for device-mapper, md and zram are not counted";
+    DisksFull = 22, "disks_full", "block requests, their latencies or errors not counted: the maps of devices, targets and classes are full";
+    MergedBios = 23, "merged_bios", "block requests of so many parts that the bytes of the last ones were charged as those of the first";
+    WaitsFull = 24, "waits_full", "sync calls for which no journal I/O was charged: the map of file systems is full";
 }
 
 #[cfg(test)]

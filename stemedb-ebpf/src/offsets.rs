@@ -17,8 +17,16 @@ pub enum Need {
     Uring,
     /// As above, for libaio.
     Aio,
+    /// As above, for the way from a page of the page cache to its file.
+    Cache,
     /// As above, for stores through mappings.
     Mapped,
+    /// As above, for block I/O.
+    Block,
+    /// As above, for block I/O of devices that take no requests.
+    BioBased,
+    /// As above, to tell the I/O of journals.
+    Journal,
     /// Absent on some kernels by nature; the programs ask.
     Variant,
     /// System-call arguments on x86-64.
@@ -116,11 +124,47 @@ fields! {
     iocb_rw_flags: "iocb" ["aio_rw_flags"], Aio;
     aio_fsync_file: "fsync_iocb" ["file"], Aio;
     aio_fsync_work: "fsync_iocb" ["work"], Aio;
-    mapping_host: "address_space" ["host"], Mapped;
-    inode_dentries: "inode" ["i_dentry.first"], Mapped;
-    dentry_alias: "dentry" ["d_u.d_alias", "d_alias"], Mapped;
+    mapping_host: "address_space" ["host"], Cache;
+    inode_dentries: "inode" ["i_dentry.first"], Cache;
+    dentry_alias: "dentry" ["d_u.d_alias", "d_alias"], Cache;
     folio_flags: "folio" ["flags.f", "flags"], Mapped;
     folio_pages: "folio" ["_nr_pages", "_folio_nr_pages"], Mapped;
+    rq_queue: "request" ["q"], Block;
+    rq_flags: "request" ["cmd_flags"], Block;
+    rq_state: "request" ["rq_flags"], Block;
+    rq_len: "request" ["__data_len"], Block;
+    rq_bio: "request" ["bio"], Block;
+    rq_biotail: "request" ["biotail"], Block;
+    // Since 5.14; before, the disk was a member of the request.
+    queue_disk: "request_queue" ["disk"], Block;
+    disk_part0: "gendisk" ["part0"], Block;
+    bdev_dev: "block_device" ["bd_dev"], Block;
+    // Since 5.12; before, the disk and the number of the partition.
+    bio_device: "bio" ["bi_bdev"], Block;
+    bio_next: "bio" ["bi_next"], Block;
+    bio_size: "bio" ["bi_iter.bi_size"], Block;
+    bio_index: "bio" ["bi_iter.bi_idx"], Block;
+    bio_vecs: "bio" ["bi_io_vec"], Block;
+    bio_end: "bio" ["bi_end_io"], Block;
+    bio_private: "bio" ["bi_private"], Block;
+    bio_flags: "bio" ["bi_opf"], Block;
+    bio_status: "bio" ["bi_status"], BioBased;
+    bdev_disk: "block_device" ["bd_disk"], BioBased;
+    disk_fops: "gendisk" ["fops"], BioBased;
+    // Since 5.9; before, a member of the queue.
+    fops_submit: "block_device_operations" ["submit_bio"], BioBased;
+    vec_page: "bio_vec" ["bv_page"], Block;
+    page_head: "page" ["compound_head"], Block;
+    page_mapping: "page" ["mapping"], Block;
+    task_kind: "task_struct" ["flags"], Block;
+    bh_end: "buffer_head" ["b_end_io"], Journal;
+    journal_sb: "journal_s" ["j_sb_buffer"], Journal;
+    // In the kernel's own type information only where the file system is no module.
+    eb_log: "extent_buffer" ["log_index"], Variant;
+    page_private: "page" ["private"], Journal;
+    sb_magic: "super_block" ["s_magic"], Journal;
+    dio_iocb: "iomap_dio" ["iocb"], Variant;
+    dio_file: "kiocb" ["ki_filp"], Variant;
     regs_di: "pt_regs" ["di"], X86;
     regs_si: "pt_regs" ["si"], X86;
     regs_dx: "pt_regs" ["dx"], X86;

@@ -64,8 +64,20 @@ pub struct Settings {
     pub folio_head_bit: u32,
     /// log2 of the size of a page.
     pub page_shift: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Number of the bit in `request.cmd_flags` that asks for a flush first (`__REQ_PREFLUSH`).
+    pub preflush_bit: u32,
+    /// Number of the bit in `request.cmd_flags` that asks for the medium (`__REQ_FUA`).
+    pub fua_bit: u32,
+    /// Number of the bit in `request.rq_flags` of what is part of a flush (`__RQF_FLUSH_SEQ`).
+    pub flush_sequence_bit: u32,
+    /// Not zero when a request is seen as it begins (`block_io_start`, 6.5), and not only the bio for which it was made.
+    pub requests_start: u32,
+    /// Not zero when `block_rq_complete` gives an errno and no `blk_status_t`.
+    pub status_is_errno: u32,
+    /// Number of targets.
+    pub targets: u32,
+    /// The bit of `bio.bi_opf` that marks swapping (`REQ_SWAP`); 0 where the kernel has none.
+    pub swap_flag: u32,
     /// One bit for each target: whether a class of its files is known by the name of a directory ([`ANYWHERE`]).
     pub named_directories: u64,
 }
@@ -75,7 +87,7 @@ pub const RESULT_IS_ARGUMENT: u32 = 3;
 /// [`Settings::uring_result`]: `(ctx, req, cqe)`.
 pub const RESULT_IS_IN_CQE: u32 = 2;
 
-const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 48 && MAX_TARGETS <= 64);
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 72 && MAX_TARGETS <= 64);
 
 /// A process that is watched; the key is its tgid.
 #[repr(C)]
@@ -259,8 +271,8 @@ pub struct Inflight {
     pub flags: u32,
     /// [`crate::ops::Op`].
     pub op: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Device of the superblock of the file that it makes durable, as long as it is among the waits.
+    pub waits_on: u32,
 }
 
 /// [`Inflight::flags`]: what this call writes is durable when it returns (`O_SYNC`, `O_DSYNC`, `RWF_SYNC`, `RWF_DSYNC`;
@@ -270,6 +282,8 @@ pub const DURABLE: u32 = 1;
 pub const GROUP: u32 = 2;
 /// [`Inflight::flags`]: the file of an `msync` could not be looked up, at its begin or since.
 pub const UNRESOLVED: u32 = 4;
+/// [`Inflight::flags`]: it is among those that wait on a file system ([`crate::disk::WaitKey`]).
+pub const WAITS: u32 = 16;
 /// [`Inflight::flags`]: beside [`DURABLE`], it is `O_SYNC` or `RWF_SYNC`.
 pub const FULL_SYNC: u32 = 8;
 

@@ -11,8 +11,10 @@ use stemedb_ebpf::{
 use super::atomic;
 use super::class;
 use super::file::File;
-use super::maps::{ERRORS, INFLIGHT, PENDING, SYNC_STATS, WRITE_STATS, lost, offset, setting};
+use super::maps::{ERRORS, INFLIGHT, PENDING, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, offset, setting};
+use super::owners;
 use super::read;
+use super::waits;
 
 const BPF_NOEXIST: u64 = 1;
 const EEXIST: i32 = -17;
@@ -61,7 +63,7 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
         cell: target * setting!(classes) + CLASS_OTHER,
         flags,
         op: u32::from(op),
-        zero: 0,
+        waits_on: 0,
     };
     if let Some(file) = file {
         classify(&mut call, file, op, target);
@@ -72,15 +74,26 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
         Ok(()) => {}
         Err(EEXIST) => {
             lost(Lost::MissedExit);
+            if let Some(missed) = in_flight(key) {
+                waits::end(missed);
+            }
             let _ = INFLIGHT.insert(&key, &call, 0);
         }
-        Err(_) => lost(Lost::InflightFull),
+        Err(_) => {
+            lost(Lost::InflightFull);
+            waits::end(&call);
+        }
     }
 }
 
 #[inline(always)]
 fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
-    call.cell = target * setting!(classes) + class::of(file, target);
+    let class = class::of(file, target);
+    call.cell = target * setting!(classes) + class;
+    if is_sync(op) {
+        // Also that of a directory, and one that closes no group: each may wait for the journal.
+        waits::begin(call, file, target);
+    }
     if file.is_dir() {
         return;
     }
@@ -92,6 +105,8 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
         }
         return;
     }
+    let key = key_of(file, target);
+    owners::note(&key, class);
     if op == Op::Fallocate as u8 || op == Op::UringFallocate as u8 {
         return;
     }
@@ -102,7 +117,9 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
         _ => call.flags |= DURABLE,
     }
     if call.flags & DURABLE == 0 {
-        call.file = key_of(file, target);
+        call.file = key;
+    } else {
+        waits::begin(call, file, target);
     }
 }
 
@@ -123,8 +140,9 @@ fn closes_group(op: u8) -> bool {
     MASK >> (op & 31) & 1 != 0
 }
 
+/// By what a file is known for as long as it is the same one.
 #[inline(always)]
-fn key_of(file: &File, target: u32) -> FileKey {
+pub fn key_of(file: &File, target: u32) -> FileKey {
     FileKey {
         inode: file.inode,
         ino: read::at(file.inode, offset!(inode_ino)).unwrap_or(0),
@@ -178,6 +196,7 @@ pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
             end_write(call, op, ret, ns, now);
         }
     }
+    waits::end(call);
     let _ = INFLIGHT.remove(&key);
 }
 
@@ -185,7 +204,13 @@ pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
 #[inline(always)]
 pub fn forget(tid: u32) {
     for (op, info) in (0_u8..).zip(OPS) {
-        if matches!(info.way, Way::Syscall) && INFLIGHT.remove(&InflightKey::call(tid, op)).is_ok() {
+        if !matches!(info.way, Way::Syscall) {
+            continue;
+        }
+        let key = InflightKey::call(tid, op);
+        if let Some(call) = in_flight(key) {
+            waits::end(call);
+            let _ = INFLIGHT.remove(&key);
             lost(Lost::MissedExit);
         }
     }
@@ -337,26 +362,5 @@ fn end_group(cell: u32, group: &Pending, now: u64) {
 
 #[inline(always)]
 fn count_error(cell: u32, op: u8, ret: i64) {
-    let key = ErrorKey { cell, op: u16::from(op), errno: (-ret) as u16 };
-    if ERRORS.get_ptr_mut(&key).is_none() {
-        // Another processor may have been faster, or there may be no room: the look-up below tells.
-        let _ = ERRORS.insert(&key, &0, BPF_NOEXIST);
-    }
-    match ERRORS.get_ptr_mut(&key) {
-        // SAFETY: an atomic on a map value.
-        Some(count) => unsafe { atomic::add(count, 1) },
-        None => lost(Lost::ErrorsFull),
-    }
-}
-
-#[inline(always)]
-fn add<const N: usize>(counts: &mut [u64; N], index: usize) {
-    add_n(counts, index, 1);
-}
-
-#[inline(always)]
-fn add_n<const N: usize>(counts: &mut [u64; N], index: usize, n: u64) {
-    if let Some(count) = counts.get_mut(index) {
-        *count += n;
-    }
+    count(&ERRORS, &ErrorKey { cell, op: u16::from(op), errno: (-ret) as u16 }, Lost::ErrorsFull);
 }

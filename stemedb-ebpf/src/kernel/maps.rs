@@ -1,7 +1,12 @@
 //! Every map and every global. Sizes that depend on the configuration are set by the agent before load.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use stemedb_ebpf::disk::{
+    DiskCounts, DiskErrorKey, DiskKey, DiskRequest, FileErrorKey, FlushKey, FlushStats, LatencyKey, LatencyStats,
+    MAX_DISK_CELLS, MAX_DISK_ERRORS, MAX_END_FUNCTIONS, MAX_JOURNALS, MAX_OWNERS, MAX_REQUESTS, MAX_WAITS, Owner,
+    WaitKey,
+};
 use stemedb_ebpf::offsets::Offsets;
 use stemedb_ebpf::ops::NO_OP;
 use stemedb_ebpf::{
@@ -63,6 +68,51 @@ pub static AIO_SYNCS: HashMap<u32, u64> = HashMap::with_max_entries(MAX_AIO_SYNC
 #[map]
 pub static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(MAX_ERRORS, 0);
 
+/// Block requests that have begun and not ended; see [`stemedb_ebpf::disk::request_place`]. An array, because every request of the
+/// machine is put in, looked up twice and taken out, and a hash map takes half a microsecond for these.
+#[map]
+pub static REQUESTS: Array<DiskRequest> = Array::with_max_entries(MAX_REQUESTS, 0);
+
+/// Block requests that have ended.
+#[map]
+pub static DISK_COUNTS: PerCpuHashMap<DiskKey, DiskCounts> = PerCpuHashMap::with_max_entries(MAX_DISK_CELLS, 0);
+
+/// Their latencies. All memory is there from the start: an entry that is made on demand may find none for a moment, and is lost.
+#[map]
+pub static DISK_LATENCIES: PerCpuHashMap<LatencyKey, LatencyStats> = PerCpuHashMap::with_max_entries(1, 0);
+
+/// The flushes that they asked for.
+#[map]
+pub static DISK_FLUSHES: PerCpuHashMap<FlushKey, FlushStats> = PerCpuHashMap::with_max_entries(1, 0);
+
+/// Those that failed.
+#[map]
+pub static DISK_ERRORS: HashMap<DiskErrorKey, u64> = HashMap::with_max_entries(MAX_DISK_ERRORS, 0);
+
+/// Errors that the kernel recorded against files.
+#[map]
+pub static FILE_ERRORS: HashMap<FileErrorKey, u64> = HashMap::with_max_entries(MAX_DISK_ERRORS, 0);
+
+/// Who writes a file, by the address of its inode.
+#[map]
+pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(MAX_OWNERS, 0);
+
+/// Functions that end bios and buffers, by address: [`stemedb_ebpf::disk::EndFunction`].
+#[map]
+pub static END_FUNCTIONS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_END_FUNCTIONS, 0);
+
+/// The buffer of the superblock of a journal that a thread is about to write, by the thread's id.
+#[map]
+pub static JOURNALS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(MAX_JOURNALS, 0);
+
+/// How many sync calls are in flight.
+#[map]
+pub static WAITS: HashMap<WaitKey, u64> = HashMap::with_max_entries(MAX_WAITS, 0);
+
+/// What new entries of the maps of histograms are copied from: too large for the stack.
+#[map]
+pub static NO_LATENCIES: Array<LatencyStats> = Array::with_max_entries(1, 0);
+
 /// What is missing from the figures, by [`Lost`].
 #[map]
 pub static LOST_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST.len() as u32, 0);
@@ -106,7 +156,13 @@ static SETTINGS: Settings = Settings {
     uring_result: 0,
     folio_head_bit: 0,
     page_shift: 12,
-    zero: 0,
+    preflush_bit: 0,
+    fua_bit: 0,
+    flush_sequence_bit: 0,
+    requests_start: 0,
+    status_is_errno: 0,
+    targets: 0,
+    swap_flag: 0,
     named_directories: 0,
 };
 
@@ -169,12 +225,48 @@ pub fn op_of_uring(opcode: u8) -> u8 {
     }
 }
 
+/// The number that all processors share under a key, from zero on; `None` where there is no room for it.
+#[inline(always)]
+pub fn shared<K>(map: &HashMap<K, u64>, key: &K) -> Option<*mut u64> {
+    const BPF_NOEXIST: u64 = 1;
+    if let Some(found) = map.get_ptr_mut(key) {
+        return Some(found);
+    }
+    // Another processor may have been faster, or there may be no room: the look-up tells.
+    let _ = map.insert(key, &0, BPF_NOEXIST);
+    map.get_ptr_mut(key)
+}
+
+/// Adds one to such a number; without room, it is lost for a reason.
+#[inline(always)]
+pub fn count<K>(map: &HashMap<K, u64>, key: &K, full: Lost) {
+    match shared(map, key) {
+        // SAFETY: an atomic on a map value.
+        Some(count) => unsafe { super::atomic::add(count, 1) },
+        None => lost(full),
+    }
+}
+
+/// Adds one at a place of an array that is this processor's own.
+#[inline(always)]
+pub fn add<const N: usize>(counts: &mut [u64; N], index: usize) {
+    add_n(counts, index, 1);
+}
+
+/// Adds a number there.
+#[inline(always)]
+pub fn add_n<const N: usize>(counts: &mut [u64; N], index: usize, n: u64) {
+    if let Some(count) = counts.get_mut(index) {
+        *count += n;
+    }
+}
+
 /// Counts something that is missing from the figures.
 #[inline(always)]
 pub fn lost(reason: Lost) {
     if let Some(count) = LOST_COUNTS.get_ptr_mut(reason as u32) {
-        // SAFETY: this processor's own counter; programs on it do not nest in themselves.
-        unsafe { *count += 1 }
+        // SAFETY: an atomic on a map value: another program may interrupt this one on its processor.
+        unsafe { super::atomic::add(count, 1) }
     }
 }
 

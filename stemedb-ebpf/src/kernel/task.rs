@@ -15,6 +15,12 @@ pub struct Watched {
     pub target: u32,
 }
 
+/// The id of the current thread.
+#[inline(always)]
+pub fn thread() -> u32 {
+    bpf_get_current_pid_tgid() as u32
+}
+
 /// The current thread, if its process is watched.
 #[inline(always)]
 pub fn watched() -> Option<Watched> {
@@ -31,6 +37,14 @@ pub fn current() -> *const u8 {
     unsafe {
         if setting!(typed) != 0 { bpf_get_current_task_btf().cast() } else { bpf_get_current_task() as *const u8 }
     }
+}
+
+/// Whether the current thread is one of the kernel's own (`PF_KTHREAD`, include/linux/sched.h).
+#[inline(always)]
+pub fn is_of_the_kernel() -> bool {
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    // SAFETY: the current task is a typed pointer.
+    unsafe { read::typed::<u32>(current(), offset!(task_kind)) & PF_KTHREAD != 0 }
 }
 
 /// The number of the system call whose registers these are.

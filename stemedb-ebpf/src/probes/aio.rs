@@ -1,7 +1,6 @@
 //! libaio. Its requests pass no tracepoint; these are the kernel's own functions (fs/aio.c), of which none is ever inlined
 //! where the type information names it. The structure of a request is at one address from its begin to its end.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 use stemedb_ebpf::ops::Op;
@@ -72,7 +71,7 @@ pub fn aio_fsync_work(ctx: FEntryContext) -> i32 {
     if unsafe { INFLIGHT.get(InflightKey::request(req)) }.is_none() {
         return 0;
     }
-    if AIO_SYNCS.insert(&(bpf_get_current_pid_tgid() as u32), &req, 0).is_err() {
+    if AIO_SYNCS.insert(&task::thread(), &req, 0).is_err() {
         lost(Lost::InflightFull);
     }
     0
@@ -81,7 +80,7 @@ pub fn aio_fsync_work(ctx: FEntryContext) -> i32 {
 /// `vfs_fsync(file, datasync)`; its result follows two arguments.
 #[fexit]
 pub fn aio_fsync_done(ctx: FExitContext) -> i32 {
-    let tid = bpf_get_current_pid_tgid() as u32;
+    let tid = task::thread();
     // SAFETY: the entry is copied at once, and is this thread's own.
     let Some(req) = (unsafe { AIO_SYNCS.get(tid) }).copied() else { return 0 };
     call::end(InflightKey::request(req), i64::from(ctx.arg::<i32>(2)));

@@ -6,9 +6,11 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use stemedb_ebpf::{CLASS_OTHER, Lost};
 
+use crate::kernel::call;
 use crate::kernel::class;
 use crate::kernel::file::File;
 use crate::kernel::maps::{MAPPED_STATS, lost, offset, setting};
+use crate::kernel::owners;
 use crate::kernel::read::{self, Addr};
 use crate::kernel::task;
 
@@ -29,6 +31,7 @@ pub fn writeback_dirty_folio(ctx: BtfTracePointContext) -> i32 {
     } else {
         class::of(&file, thread.target)
     };
+    owners::note(&call::key_of(&file, thread.target), class);
     if let Some(stats) = MAPPED_STATS.get_ptr_mut(thread.target * setting!(classes) + class) {
         // SAFETY: this processor's own value.
         let stats = unsafe { &mut *stats };

@@ -82,7 +82,7 @@ fn exit(regs: *const u8, ret: i64) {
     if op as usize >= OPS.len() {
         return;
     }
-    let key = InflightKey::call(aya_ebpf::helpers::bpf_get_current_pid_tgid() as u32, op);
+    let key = InflightKey::call(task::thread(), op);
     let Some(call) = call::in_flight(key) else { return };
     if op == Op::Msync as u8 && call.flags & UNRESOLVED != 0 {
         // SAFETY: as above.

@@ -1,0 +1,330 @@
+//! Block I/O: what is kept of a request, and how requests are counted. Every type is `repr(C)` and without padding.
+
+use crate::slots::SLOTS;
+
+/// Places for requests that are in flight, on all devices.
+pub const MAX_REQUESTS: u32 = 32_768;
+/// Places, one after the other, of which a request takes the first that is free.
+pub const REQUEST_PROBES: u32 = 8;
+/// Combinations of device, target, class, operation and origin that are told apart.
+pub const MAX_DISK_CELLS: u32 = 8_192;
+/// Devices whose latencies are told apart, for each target and for what is nobody's. Each has some kilobytes for a processor.
+pub const MAX_DISKS: u32 = 16;
+/// Operations of a device that most have: read, write, flush and one more.
+pub const DISK_OPS_EACH: u32 = 4;
+/// Kinds of failed requests that are told apart.
+pub const MAX_DISK_ERRORS: u32 = 1_024;
+/// Files whose writer is remembered; the ones that were used longest ago make room for others.
+pub const MAX_OWNERS: u32 = 65_536;
+/// Functions of the kernel that tell what a bio is.
+pub const MAX_END_FUNCTIONS: u32 = 64;
+/// Threads that are about to write the superblock of a journal.
+pub const MAX_JOURNALS: u32 = 256;
+/// Combinations of file system and target with sync calls in flight.
+pub const MAX_WAITS: u32 = 4_096;
+/// Bios of one request that are charged each to its own file; those behind are charged as the first.
+pub const MAX_BIOS: usize = 256;
+
+/// Nobody's: processes that are not watched, and what cannot be charged.
+pub const NO_TARGET: u32 = u32::MAX;
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $type:ident, $table:ident: $($(#[$each:meta])* $id:ident = $value:literal, $name:literal;)+) => {
+        $(#[$doc])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type { $($(#[$each])* $id = $value),+ }
+
+        $(#[$doc])*
+        /// The values of its label, at the place of their numbers.
+        pub const $table: &[&str] = &[$($name),+];
+    };
+}
+
+labels! {
+    /// What a request does.
+    DiskOp, DISK_OPS:
+    /// It reads.
+    Read = 0, "read";
+    /// It writes; one without data only asks for a flush.
+    Write = 1, "write";
+    /// The flush of the device's cache itself.
+    Flush = 2, "flush";
+    /// It gives blocks back.
+    Discard = 3, "discard";
+    /// It makes blocks zero.
+    WriteZeroes = 4, "write_zeroes";
+    /// Zones and secure erasure.
+    Other = 5, "other";
+}
+
+labels! {
+    /// By which way a request came to the disk.
+    Origin, ORIGINS:
+    /// The process that wants it submitted it.
+    Direct = 0, "direct";
+    /// A kernel thread, or another process, wrote pages of the page cache.
+    Writeback = 1, "writeback";
+    /// It is the file system's journal or log.
+    Journal = 2, "journal";
+    /// Its begin was not seen.
+    Unknown = 3, "unknown";
+}
+
+/// A number of `REQ_OP_...` (`enum req_op`, include/linux/blk_types.h) as a [`DiskOp`]; `None` for what is between a program and a driver
+/// only, which the kernel does not count as I/O either.
+#[inline(always)]
+#[must_use]
+pub const fn disk_op(number: u32) -> Option<DiskOp> {
+    Some(match number {
+        0 => DiskOp::Read,
+        // REQ_OP_WRITE, REQ_OP_ZONE_APPEND
+        1 | 7 => DiskOp::Write,
+        2 => DiskOp::Flush,
+        3 => DiskOp::Discard,
+        9 => DiskOp::WriteZeroes,
+        34 | 35 => return None,
+        _ => DiskOp::Other,
+    })
+}
+
+/// A request, or a bio for a device that takes no requests, between its begin and its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DiskRequest {
+    /// Address of its structure; 0 where the place is free.
+    pub address: u64,
+    /// When it entered the block layer; 0 when that was not seen.
+    pub start_ns: u64,
+    /// When the driver got it the last time; 0 when it has not got it, or has given it back.
+    pub issue_ns: u64,
+    /// Address of the inode whose pages its first bio had; 0 when there is none.
+    pub inode: u64,
+    /// Device, in the kernel's own encoding (major << 20 | minor).
+    pub dev: u32,
+    /// Index of the target, or [`NO_TARGET`].
+    pub target: u32,
+    /// Class of the file.
+    pub class: u32,
+    /// [`DiskOp`]
+    pub op: u8,
+    /// [`Origin`]
+    pub origin: u8,
+    /// [`ASKED_FLUSH`], [`ASKED_FUA`], [`ISSUED`], [`FAILED`], [`PARTIAL`].
+    pub flags: u16,
+    /// Bytes of a bio: its end does not tell.
+    pub bytes: u32,
+    /// Fills a line of the cache.
+    pub zero: [u32; 3],
+}
+
+/// The first place for a request: from its address by multiplications (Knuth, "The Art of Computer Programming", 6.4), because
+/// structures of requests lie at even distances. The lower half of the address is enough, and is no pointer to the verifier, which
+/// allows no arithmetic with one.
+#[inline(always)]
+#[must_use]
+pub const fn request_place(lower: u32) -> u32 {
+    let mixed = lower.wrapping_mul(0x9e37_79b1);
+    (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77) >> (32 - MAX_REQUESTS.trailing_zeros())
+}
+
+/// [`DiskRequest::flags`]: the device's cache is to be flushed first (`REQ_PREFLUSH`).
+pub const ASKED_FLUSH: u16 = 1;
+/// [`DiskRequest::flags`]: its data is to be on the medium when it ends (`REQ_FUA`).
+pub const ASKED_FUA: u16 = 2;
+/// [`DiskRequest::flags`]: the driver has had it.
+pub const ISSUED: u16 = 4;
+/// [`DiskRequest::flags`]: its failure has been counted.
+pub const FAILED: u16 = 8;
+/// [`DiskRequest::flags`]: some of its bytes have been done before the others.
+pub const PARTIAL: u16 = 16;
+/// A request that has begun so long ago has ended unseen, and its place is another's if there is no better one: the kernel itself gives
+/// up after half a minute.
+pub const STALE_NS: u64 = 60_000_000_000;
+
+/// Which requests are counted together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DiskKey {
+    /// Device, as in [`DiskRequest::dev`].
+    pub dev: u32,
+    /// Index of the target, or [`NO_TARGET`].
+    pub target: u32,
+    /// Class of the file.
+    pub class: u32,
+    /// [`DiskOp`]
+    pub op: u16,
+    /// [`Origin`]
+    pub origin: u16,
+}
+
+/// Requests on one processor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskCounts {
+    /// Requests that ended, failed ones too.
+    pub ios: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Which latencies are counted together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LatencyKey {
+    /// Device, as in [`DiskRequest::dev`].
+    pub dev: u32,
+    /// Index of the target, or [`NO_TARGET`].
+    pub target: u32,
+    /// [`DiskOp`]
+    pub op: u32,
+}
+
+/// Latencies on one processor; slots by [`crate::slots::latency_slot`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LatencyStats {
+    /// Sum of the times from the block layer to the driver, in nanoseconds.
+    pub queue_sum_ns: u64,
+    /// Sum of the times from the driver to the end.
+    pub device_sum_ns: u64,
+    /// From the block layer to the driver.
+    pub queue: [u64; SLOTS],
+    /// From the driver to the end.
+    pub device: [u64; SLOTS],
+}
+
+/// Whose flushes are counted together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlushKey {
+    /// Device, as in [`DiskRequest::dev`].
+    pub dev: u32,
+    /// Index of the target, or [`NO_TARGET`].
+    pub target: u32,
+}
+
+/// Flushes that requests asked for, on one processor.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FlushStats {
+    /// Requests that asked for their data to be on the medium at their end (FUA).
+    pub fua: u64,
+    /// Sum of the times that requests waited for a flush, in nanoseconds.
+    pub sum_ns: u64,
+    /// Those times by [`crate::slots::latency_slot`].
+    pub slots: [u64; SLOTS],
+}
+
+/// Which failed requests are counted together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DiskErrorKey {
+    /// Device, as in [`DiskRequest::dev`].
+    pub dev: u32,
+    /// Index of the target, or [`NO_TARGET`].
+    pub target: u32,
+    /// Class of the file.
+    pub class: u32,
+    /// [`DiskOp`]
+    pub op: u16,
+    /// `blk_status_t`, or a negative errno on kernels whose tracepoint gives that.
+    pub status: i16,
+}
+
+/// Who writes a file; the key is the address of its inode.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Inode number, because an address is reused.
+    pub ino: u64,
+    /// Inode generation, because a number is reused.
+    pub generation: u32,
+    /// Index of the target.
+    pub target: u32,
+    /// Class of the file.
+    pub class: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+/// Whose sync calls wait on which file system.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WaitKey {
+    /// Device of the superblock, as in [`DiskRequest::dev`].
+    pub dev: u32,
+    /// Index of the target.
+    pub target: u32,
+}
+
+/// Errors that the kernel recorded against files.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileErrorKey {
+    /// Index of the target.
+    pub target: u32,
+    /// Class of the file.
+    pub class: u32,
+}
+
+/// What a function that ends bios or buffers tells about them.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndFunction {
+    /// They are blocks of a journal.
+    Journal = 1,
+    /// They are buffers: the function of the `struct buffer_head` tells more.
+    Buffer = 2,
+    /// They are direct I/O, and lead to their file (`struct iomap_dio`).
+    DirectIo = 3,
+}
+
+/// The functions that the kernel side knows by their addresses, with what each tells (fs/buffer.c, fs/jbd2/commit.c,
+/// fs/ext4/fast_commit.c, fs/xfs/xfs_log.c, fs/iomap/direct-io.c; the same names from 5.10 to 6.18).
+pub const END_FUNCTIONS: &[(&str, EndFunction)] = &[
+    ("journal_end_buffer_io_sync", EndFunction::Journal),
+    ("ext4_end_buffer_io_sync", EndFunction::Journal),
+    ("xlog_bio_end_io", EndFunction::Journal),
+    ("end_bio_bh_io_sync", EndFunction::Buffer),
+    ("iomap_dio_bio_end_io", EndFunction::DirectIo),
+];
+
+const _: () = assert!(size_of::<DiskRequest>() == 64 && size_of::<DiskKey>() == 16 && size_of::<Owner>() == 24);
+const _: () = assert!(size_of::<LatencyStats>() == 8 * (2 + 2 * SLOTS) && size_of::<FlushStats>() == 8 * (2 + SLOTS));
+const _: () = assert!(size_of::<DiskErrorKey>() == 16 && size_of::<LatencyKey>() == 12);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_places_in_the_tables() {
+        assert_eq!(DISK_OPS[DiskOp::WriteZeroes as usize], "write_zeroes");
+        assert_eq!(DISK_OPS[DiskOp::Other as usize], "other");
+        assert_eq!(ORIGINS[Origin::Unknown as usize], "unknown");
+    }
+
+    #[test]
+    fn requests_at_even_distances_find_places() {
+        assert!(MAX_REQUESTS.is_power_of_two());
+        for distance in [64, 320, 384, 448, 4096] {
+            let mut taken = vec![false; MAX_REQUESTS as usize];
+            for n in 0..MAX_REQUESTS / 8 {
+                let first = request_place(0x1000_0000 + n * distance);
+                let places = (first..first + REQUEST_PROBES).map(|place| (place & (MAX_REQUESTS - 1)) as usize);
+                let free = places.into_iter().find(|place| !taken[*place]);
+                taken[free.unwrap_or_else(|| panic!("request {n} at distance {distance} has no place"))] = true;
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_a_driver_sees_is_no_io() {
+        assert_eq!(
+            [0, 1, 2, 3, 5, 9].map(|n| disk_op(n).map(|op| DISK_OPS[op as usize])),
+            [Some("read"), Some("write"), Some("flush"), Some("discard"), Some("other"), Some("write_zeroes")]
+        );
+        assert_eq!((disk_op(34), disk_op(35)), (None, None));
+    }
+}

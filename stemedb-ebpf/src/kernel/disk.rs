@@ -1,0 +1,234 @@
+//! What is kept of a request or a bio from its begin to its end, and how what has ended is counted.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use stemedb_ebpf::Lost;
+use stemedb_ebpf::disk::{
+    ASKED_FLUSH, ASKED_FUA, DiskCounts, DiskErrorKey, DiskKey, DiskOp, DiskRequest, FAILED, FlushKey, FlushStats,
+    ISSUED, LatencyKey, LatencyStats, MAX_REQUESTS, REQUEST_PROBES, STALE_NS, request_place,
+};
+use stemedb_ebpf::slots::latency_slot;
+
+use super::atomic;
+use super::charge::Charge;
+use super::maps::{self, DISK_COUNTS, DISK_ERRORS, DISK_FLUSHES, DISK_LATENCIES, NO_LATENCIES, REQUESTS, add, lost};
+use super::read::Addr;
+
+const BPF_NOEXIST: u64 = 1;
+
+/// How a request is counted.
+#[inline(always)]
+pub fn key_of(dev: u32, op: DiskOp, target: u32, class: u32, origin: u8) -> DiskKey {
+    DiskKey { dev, target, class, op: op as u16, origin: u16::from(origin) }
+}
+
+/// The monotonic clock.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the clock has no precondition.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The lower half of an address, which the verifier takes for a number.
+#[inline(always)]
+fn lower_half(address: Addr) -> u32 {
+    let lower: u64;
+    // SAFETY: an operation on two registers.
+    unsafe { core::arch::asm!("w0 = w1", in("r1") address, out("r0") lower) }
+    lower as u32
+}
+
+/// What is kept of one that has begun.
+#[inline(always)]
+pub fn known(address: Addr) -> Option<&'static mut DiskRequest> {
+    let first = request_place(lower_half(address));
+    for probe in 0..REQUEST_PROBES {
+        let place = REQUESTS.get_ptr_mut((first + probe) & (MAX_REQUESTS - 1))?;
+        // SAFETY: others change only whether a place is free, or is theirs; a request is in one place of the kernel at a time.
+        if unsafe { (&raw const (*place).address).read_volatile() } == address {
+            // SAFETY: as above.
+            return unsafe { place.as_mut() };
+        }
+    }
+    None
+}
+
+/// One whose end was not seen has left an entry; it is overwritten.
+#[inline(always)]
+pub fn remember(request: &DiskRequest) {
+    if let Some(place) = known(request.address) {
+        *place = *request;
+        return;
+    }
+    let first = request_place(lower_half(request.address));
+    for probe in 0..REQUEST_PROBES {
+        let Some(place) = REQUESTS.get_ptr_mut((first + probe) & (MAX_REQUESTS - 1)) else { break };
+        // SAFETY: an atomic on a map value; who changes it from zero has the place.
+        unsafe {
+            if atomic::set_if_zero(&raw mut (*place).address, request.address) == 0 {
+                *place = *request;
+                return;
+            }
+        }
+    }
+    // None is free. Those whose end was not seen are in the way.
+    let now = now();
+    for probe in 0..REQUEST_PROBES {
+        let Some(place) = REQUESTS.get_ptr_mut((first + probe) & (MAX_REQUESTS - 1)) else { break };
+        // SAFETY: a place whose request has ended long ago is nobody's.
+        unsafe {
+            if now - (*place).start_ns.max((*place).issue_ns).min(now) > STALE_NS {
+                *place = *request;
+                return;
+            }
+        }
+    }
+    lost(Lost::RequestsFull);
+}
+
+/// What is kept of one that begins like this.
+#[inline(always)]
+pub fn begun(address: Addr, op: DiskOp, dev: u32, charge: &Charge, flags: u16) -> DiskRequest {
+    DiskRequest {
+        address,
+        start_ns: 0,
+        issue_ns: 0,
+        inode: charge.inode,
+        dev,
+        target: charge.target,
+        class: charge.class,
+        op: op as u8,
+        origin: charge.origin as u8,
+        flags,
+        bytes: 0,
+        zero: [0; 3],
+    }
+}
+
+/// Forgets one that has ended, or goes on as part of another.
+#[inline(always)]
+pub fn forget(request: &mut DiskRequest) {
+    // SAFETY: of a reference; from here on the place is another's.
+    unsafe { (&raw mut request.address).write_volatile(0) }
+}
+
+/// Adds what has ended.
+#[inline(never)]
+pub fn add_counts(key: &DiskKey, ios: u64, bytes: u64) {
+    if DISK_COUNTS.get_ptr_mut(key).is_none() {
+        let _ = DISK_COUNTS.insert(key, &DiskCounts { ios: 0, bytes: 0 }, BPF_NOEXIST);
+    }
+    match DISK_COUNTS.get_ptr_mut(key) {
+        // SAFETY: this processor's own value; the kernel lets no program run within itself.
+        Some(counts) => unsafe {
+            (*counts).ios += ios;
+            (*counts).bytes += bytes;
+        },
+        None => lost(Lost::DisksFull),
+    }
+}
+
+/// What comes back from the driver, once all of it has.
+#[inline(always)]
+pub fn end_at_device(request: &mut DiskRequest, op: DiskOp) {
+    if request.issue_ns == 0 {
+        return;
+    }
+    let key = LatencyKey { dev: request.dev, target: request.target, op: op as u32 };
+    if let Some(stats) = latencies(&key) {
+        // SAFETY: as in `add_counts`.
+        let stats = unsafe { &mut *stats };
+        let device = now() - request.issue_ns;
+        stats.device_sum_ns += device;
+        add(&mut stats.device, latency_slot(device));
+        if request.start_ns != 0 {
+            let queue = request.issue_ns - request.start_ns;
+            stats.queue_sum_ns += queue;
+            add(&mut stats.queue, latency_slot(queue));
+        }
+    }
+    if request.flags & ASKED_FLUSH != 0 && request.start_ns != 0 {
+        // Its data went to the driver as soon as the flush before it was done.
+        count_flush(request, request.issue_ns - request.start_ns);
+        request.flags &= !ASKED_FLUSH;
+    }
+    request.issue_ns = 0;
+}
+
+/// The last that is seen of a request.
+#[inline(always)]
+pub fn end(request: &DiskRequest, op: DiskOp) {
+    if matches!(op, DiskOp::Flush) {
+        return;
+    }
+    if request.flags & ASKED_FLUSH != 0 && request.start_ns != 0 {
+        // It had no data: it was the flush.
+        count_flush(request, now() - request.start_ns);
+    }
+    if request.flags & ASKED_FUA != 0
+        && let Some(stats) = flushes(request)
+    {
+        // SAFETY: as in `add_counts`.
+        unsafe { (*stats).fua += 1 }
+    }
+}
+
+#[inline(always)]
+fn latencies(key: &LatencyKey) -> Option<*mut LatencyStats> {
+    if let Some(found) = DISK_LATENCIES.get_ptr_mut(key) {
+        return Some(found);
+    }
+    // SAFETY: nobody writes to it.
+    let none = unsafe { &*NO_LATENCIES.get_ptr(0)? };
+    let _ = DISK_LATENCIES.insert(key, none, BPF_NOEXIST);
+    let found = DISK_LATENCIES.get_ptr_mut(key);
+    if found.is_none() {
+        lost(Lost::DisksFull);
+    }
+    found
+}
+
+#[inline(always)]
+fn flushes(request: &DiskRequest) -> Option<*mut FlushStats> {
+    let key = FlushKey { dev: request.dev, target: request.target };
+    if let Some(found) = DISK_FLUSHES.get_ptr_mut(&key) {
+        return Some(found);
+    }
+    const { assert!(size_of::<FlushStats>() <= size_of::<LatencyStats>()) }
+    // SAFETY: as above; both are zeros, and this is the shorter one.
+    let none = unsafe { &*NO_LATENCIES.get_ptr(0)?.cast::<FlushStats>() };
+    let _ = DISK_FLUSHES.insert(&key, none, BPF_NOEXIST);
+    let found = DISK_FLUSHES.get_ptr_mut(&key);
+    if found.is_none() {
+        lost(Lost::DisksFull);
+    }
+    found
+}
+
+#[inline(always)]
+fn count_flush(request: &DiskRequest, ns: u64) {
+    let Some(stats) = flushes(request) else { return };
+    // SAFETY: as in `add_counts`.
+    let stats = unsafe { &mut *stats };
+    stats.sum_ns += ns;
+    add(&mut stats.slots, latency_slot(ns));
+}
+
+/// Counts a failure once. A flush is the block layer's own request: whoever asked for it is told, and counted here.
+#[inline(always)]
+pub fn failed(request: &mut DiskRequest, key: &DiskKey, op: DiskOp, bytes: u32, status: i16) {
+    if matches!(op, DiskOp::Flush) || request.flags & FAILED != 0 {
+        return;
+    }
+    request.flags |= FAILED;
+    let was_issued = request.flags & ISSUED != 0;
+    // The flush before its data has failed, or that after it.
+    let by_flush = if was_issued { bytes == 0 } else { request.flags & ASKED_FLUSH != 0 };
+    count_error(key, if by_flush { DiskOp::Flush } else { op }, status);
+}
+
+/// Counts a failure of an operation.
+#[inline(always)]
+pub fn count_error(key: &DiskKey, op: DiskOp, status: i16) {
+    let key = DiskErrorKey { dev: key.dev, target: key.target, class: key.class, op: op as u16, status };
+    maps::count(&DISK_ERRORS, &key, Lost::DisksFull);
+}
