@@ -9,6 +9,7 @@ pub use tasks::serve;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aya::maps::HashMap as BpfMap;
@@ -16,11 +17,13 @@ use aya::maps::MapData;
 use stemedb_ebpf::{Inflight, InflightKey, Lost, MAX_INFLIGHT, RULE_CGROUP, RULE_EXE};
 
 use crate::config::Config;
+use crate::disks::Device;
+use crate::disks::mounts::Mount;
 use crate::files::open::{self, Located, Root};
 use crate::files::usage::Usage;
 use crate::files::{self, directories::Directories};
 use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes};
-use crate::probes::{errors, events, lost, mapped, pending, sync, write};
+use crate::probes::{disks, errors, events, lost, mapped, pending, sync, waits, write};
 use crate::process;
 use crate::targets::Targets;
 use crate::targets::rules::Rules;
@@ -41,9 +44,21 @@ struct Readers {
     writes: write::Reader,
     mapped: mapped::Reader,
     errors: errors::Reader,
+    disks: disks::Reader,
     lost: lost::Reader,
     pending: pending::Sweeper,
+    waits: waits::Sweeper,
     inflight: BpfMap<MapData, InflightKey, Inflight>,
+}
+
+/// A directory of a class of a target.
+type Place = (u32, u32, PathBuf);
+
+/// A directory that is open to be measured.
+struct Measurable {
+    path: PathBuf,
+    root: Root,
+    directory: OwnedFd,
 }
 
 /// See the module.
@@ -56,6 +71,8 @@ pub struct Agent {
     readers: Readers,
     events: Option<events::Reader>,
     usage: HashMap<(u32, u32), Usage>,
+    mounts: HashMap<Place, Mount>,
+    devices: BTreeMap<u32, Device>,
     pending_entries: u64,
     inflight_entries: u64,
     lost_writes: u64,
@@ -82,8 +99,10 @@ impl Agent {
             writes: write::Reader::new(&mut kernel, count)?,
             mapped: mapped::Reader::new(&mut kernel, count)?,
             errors: errors::Reader::new(&mut kernel, count)?,
+            disks: disks::Reader::new(&mut kernel)?,
             lost: lost::Reader::new(&mut kernel)?,
             pending: pending::Sweeper::new(&mut kernel)?,
+            waits: waits::Sweeper::new(&mut kernel)?,
             inflight: kernel.take("INFLIGHT")?,
         };
         let events = Some(events::Reader::new(&mut kernel)?);
@@ -96,6 +115,8 @@ impl Agent {
             readers,
             events,
             usage: HashMap::new(),
+            mounts: HashMap::new(),
+            devices: BTreeMap::new(),
             pending_entries: 0,
             inflight_entries: 0,
             lost_writes: 0,
@@ -198,25 +219,54 @@ impl Agent {
         }
         self.discover();
         self.refresh_directories();
+        self.look_at_devices();
+        if let Err(error) = self.kernel.learn_functions() {
+            log::error!("cannot tell the kernel side about functions of modules: {error}");
+        }
         self.sweep();
+    }
+
+    /// Devices come and go, and may come back by another name: one that is gone keeps its last one, until another has that.
+    fn look_at_devices(&mut self) {
+        let found: BTreeMap<u32, Device> =
+            self.devices.keys().filter_map(|dev| Some((*dev, crate::disks::device(*dev)?))).collect();
+        for (dev, known) in &mut self.devices {
+            match found.get(dev) {
+                Some(found) => known.clone_from(found),
+                None if found.values().any(|other| other.name == known.name) => *known = crate::disks::unknown(*dev),
+                None => {}
+            }
+        }
+    }
+
+    /// The names of devices, also of those that have just appeared.
+    fn name_devices(&mut self, seen: impl Iterator<Item = u32>) {
+        for dev in seen {
+            self.devices
+                .entry(dev)
+                .or_insert_with(|| crate::disks::device(dev).unwrap_or_else(|| crate::disks::unknown(dev)));
+        }
     }
 
     fn sweep(&mut self) {
         let swept = self.readers.pending.sweep(pending::monotonic_ns());
         self.pending_entries = swept.entries;
         // A key that goes away while the map is walked starts the walk again: on a busy host it would never end.
-        let entries = self.readers.inflight.keys().take(MAX_INFLIGHT as usize).count();
-        self.inflight_entries = entries as u64;
+        let entries: Vec<_> = self.readers.inflight.iter().take(MAX_INFLIGHT as usize).flatten().collect();
+        self.inflight_entries = entries.len() as u64;
+        self.readers.waits.sweep(entries.into_iter().map(|(_, call)| call), pending::monotonic_ns());
         self.lost_writes += swept.lost_writes;
     }
 
     /// The directories to measure, by target and class: opened as the target sees them.
-    fn measurable(&self) -> Vec<((u32, u32), Vec<OwnedFd>)> {
-        let mut out: BTreeMap<(u32, u32), Vec<OwnedFd>> = BTreeMap::new();
+    fn measurable(&self) -> Vec<((u32, u32), Vec<Measurable>)> {
+        let mut out: BTreeMap<(u32, u32), Vec<Measurable>> = BTreeMap::new();
         for spec in self.directories.specs() {
             for state in self.directories.states(spec).filter(|state| state.found) {
                 if let Ok(Located { directory: Some(directory), .. }) = open::locate(state.root, &spec.path) {
-                    out.entry((spec.target, spec.class)).or_default().push(directory);
+                    let path = spec.path.clone();
+                    let found = Measurable { path, root: state.root, directory };
+                    out.entry((spec.target, spec.class)).or_default().push(found);
                 }
             }
         }

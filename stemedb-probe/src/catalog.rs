@@ -33,6 +33,10 @@ impl Kind {
 pub enum Scope {
     /// A class of files: `NAMESPACE_wal_*` for class `wal`, `NAMESPACE_file_*` with the label `class` for every other.
     File,
+    /// Block I/O: `NAMESPACE_disk_*`. `target` is empty for what is charged to nobody.
+    Disk,
+    /// Writing back pages: `NAMESPACE_writeback_*`.
+    Writeback,
     /// The agent: `NAMESPACE_probe_*`.
     Probe,
     /// The agent as a process: `process_*`, the names that every Prometheus client uses.
@@ -89,6 +93,14 @@ metrics! {
     Rotations, "rotations_total", Counter, File, [], "Files that appeared in the class's directories: made there, or moved there from elsewhere.";
     WritesPerFsync, "writes_per_fsync", Histogram, File, [], "Writes that one fsync or fdatasync of a file covers: group commit as the kernel sees it.";
     BytesPerFsync, "bytes_per_fsync", Histogram, File, [], "Bytes that one fsync or fdatasync of a file covers.";
+    DiskLatency, "io_latency_seconds", Histogram, Disk, ["target", "device", "op", "stage"], "Time of block requests in a stage: queue, from the block layer's entry to the driver, the flush before it included; device, from the driver to the end.";
+    DiskIos, "ios_total", Counter, Disk, ["target", "device", "op", "class", "origin"], "Block requests that ended, as /proc/diskstats counts them: an empty flush is one write of no bytes, and the flush itself.";
+    DiskBytes, "bytes_total", Counter, Disk, ["target", "device", "op", "class", "origin"], "Bytes of block requests that ended, failed ones too; those of a merged request each as its own file's.";
+    DiskFlushLatency, "flush_latency_seconds", Histogram, Disk, ["target", "device"], "Time that block requests waited for the flush of the device's cache that they asked for.";
+    DiskFua, "fua_writes_total", Counter, Disk, ["target", "device"], "Block requests that asked for their data to be on the medium at their end (FUA).";
+    DiskErrors, "errors_total", Counter, Disk, ["target", "device", "op", "class", "error"], "Block requests that failed, by blk_status; a failed flush once for each request that asked for it.";
+    DiskInfo, "info", Gauge, Disk, ["device", "disk", "mapper"], "1; the disk that a device is a partition of, else itself, and its name in device-mapper.";
+    WritebackErrors, "errors_total", Counter, Writeback, ["target", "class"], "Errors that the kernel recorded against files of which it wrote back pages; the next sync of the file returns one.";
     BuildInfo, "build_info", Gauge, Probe, ["version", "kernel"], "1; the agent's version and the kernel that it runs on.";
     Capability, "capability", Gauge, Probe, ["capability", "hook"], "1 for what this kernel lets the agent see, with the hook in use; 0 with an empty hook for what it does not.";
     Lost, "lost_total", Counter, Probe, ["reason"], "What is missing from the other metrics, by reason. All 0: what the hooks can see is counted exactly.";
@@ -118,6 +130,8 @@ impl Metric {
                 (format!("{namespace}_wal_{}", self.name), with(&["target"])),
                 (format!("{namespace}_file_{}", self.name), with(&["target", "class"])),
             ],
+            Scope::Disk => vec![(format!("{namespace}_disk_{}", self.name), with(&[]))],
+            Scope::Writeback => vec![(format!("{namespace}_writeback_{}", self.name), with(&[]))],
             Scope::Probe => vec![(format!("{namespace}_probe_{}", self.name), with(&[]))],
             Scope::Process => vec![(format!("process_{}", self.name), with(&[]))],
         }
@@ -138,6 +152,15 @@ pub fn page(namespace: &str) -> String {
     for (reason, what) in stemedb_ebpf::LOST {
         out += &format!("| `{reason}` | {what} |\n");
     }
+    out += "\n## Block I/O\n\nThe values of `origin` in `stemedb_disk_*`, and how each is known, are in [architecture.md](architecture.md#a-block-request-from-begin-to-end): \
+        `direct`, `writeback`, `journal`, `unknown`. `target` is empty for what is nobody's. For one device the sum over all targets, classes and origins is \
+        what /proc/diskstats counts; writes there are `write`, `write_zeroes` and `other` together, and a whole disk's are those of its partitions, too \
+        (`stemedb_disk_info`).\n\n\
+        Write amplification is the bytes that disks wrote for a target over the bytes that it wrote; \
+        `stemedb:write_amplification:ratio5m` of deploy/prometheus/recording.yml has it:\n\n```\n\
+        sum by (target, device) (rate(stemedb_disk_bytes_total{op=\"write\"}[5m]))\n\
+        / on (target) group_left sum by (target) (rate(stemedb_wal_bytes_written_total[5m]) or rate(stemedb_file_bytes_written_total[5m])\n\
+        \x20 or rate(stemedb_wal_mapped_dirtied_bytes_total[5m]) or rate(stemedb_file_mapped_dirtied_bytes_total[5m]))\n```\n";
     out += "\n## Operations\n\nThe values of `op`, by family:\n\n| op | family |\n|---|---|\n";
     for op in stemedb_ebpf::ops::OPS {
         out += &format!("| `{}` | {} |\n", op.name, format!("{:?}", op.family).to_lowercase());

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod disks;
 pub mod doctor;
 pub mod export;
 pub mod files;
@@ -51,6 +52,7 @@ pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
             let ready = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
             if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         });
-        tokio::task::LocalSet::new().run_until(run(config, shutdown)).await
+        // It holds the agent: too much for a stack.
+        tokio::task::LocalSet::new().run_until(Box::pin(run(config, shutdown))).await
     })
 }

@@ -49,6 +49,12 @@ pub fn page_size() -> u64 {
     procfs::page_size()
 }
 
+/// Processors that there may be, for each of which the kernel's per-processor maps have memory.
+#[must_use]
+pub fn possible_cpus() -> u32 {
+    aya::util::nr_cpus().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
+}
+
 /// The release of the running kernel, as `uname -r` prints it.
 #[must_use]
 pub fn kernel_release() -> String {

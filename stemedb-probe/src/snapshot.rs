@@ -1,8 +1,13 @@
 //! Everything that the agent knows now: what the maps hold, each read once, and what it knows by itself.
 
+use std::collections::BTreeMap;
+
+use crate::disks::Device;
+use crate::disks::mounts::Mount;
 use crate::files::usage::Usage;
 use crate::kernel::Verdict;
 use crate::kernel::programs::ProgramFigures;
+use crate::probes::disks::Disks;
 use crate::probes::errors::ErrorSeries;
 use crate::probes::mapped::MappedSeries;
 use crate::probes::sync::SyncSeries;
@@ -23,6 +28,10 @@ pub struct Snapshot {
     pub mapped: Vec<MappedSeries>,
     /// Failed calls.
     pub errors: Vec<ErrorSeries>,
+    /// Block I/O.
+    pub disks: Disks,
+    /// The devices that it was on.
+    pub devices: BTreeMap<u32, Device>,
     /// What is missing, in the order of [`stemedb_ebpf::LOST`].
     pub lost: Vec<u64>,
     /// Directories of the configuration, and what is in them.
@@ -69,6 +78,8 @@ pub struct DirectoryState {
     pub problem: Option<String>,
     /// What is in it, once it has been measured.
     pub usage: Option<Usage>,
+    /// The file system that it is on, once it has been measured.
+    pub mount: Option<Mount>,
     /// Files that have appeared in it.
     pub rotations: u64,
 }

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 
-use super::{Agent, MEASURE, TICK};
+use super::{Agent, MEASURE, Measurable, TICK};
+use crate::disks::mounts;
 use crate::files::{open, usage};
 use crate::http;
 use crate::probes::events;
@@ -74,14 +75,22 @@ async fn measure(agent: Rc<RefCell<Agent>>) {
         ticks.tick().await;
         let work = agent.borrow().measurable();
         let done = tokio::task::spawn_blocking(move || {
-            let one = |(cell, directories): (_, Vec<OwnedFd>)| {
-                let paths: Vec<_> = directories.iter().map(open::self_fd).collect();
-                (cell, usage::measure(&paths))
-            };
-            work.into_iter().map(one).collect::<HashMap<_, _>>()
+            let (mut usage, mut mounts) = (HashMap::new(), HashMap::new());
+            for ((target, class), directories) in work {
+                let paths: Vec<_> = directories.iter().map(|one| open::self_fd(&one.directory)).collect();
+                usage.insert((target, class), usage::measure(&paths));
+                for Measurable { path, root, directory } in directories {
+                    if let Some(mount) = mounts::of(&directory, root) {
+                        mounts.insert((target, class, path), mount);
+                    }
+                }
+            }
+            (usage, mounts)
         });
-        if let Ok(usage) = done.await {
-            agent.borrow_mut().usage = usage;
+        if let Ok((usage, mounts)) = done.await {
+            let mut agent = agent.borrow_mut();
+            agent.usage = usage;
+            agent.mounts = mounts;
         }
     }
 }

@@ -16,7 +16,11 @@ impl Agent {
         readers.lost.set(Lost::PendingSwept, self.lost_writes);
         readers.lost.set(Lost::InotifyOverflow, self.directories.overflows());
         readers.lost.set(Lost::Recursion, programs.iter().map(|program| program.recursion_misses).sum());
+        let disks = self.readers.disks.read()?;
+        self.name_devices(disks.devices());
         Ok(Snapshot {
+            devices: self.devices.clone(),
+            disks,
             targets: self.target_states(),
             classes: self.classes.clone(),
             syncs: self.readers.syncs.read()?,
@@ -64,6 +68,7 @@ impl Agent {
                 found: states.iter().any(|state| state.found),
                 problem: states.iter().find_map(|state| state.problem.clone()),
                 usage: self.usage.get(&cell).copied(),
+                mount: self.mounts.get(&(spec.target, spec.class, spec.path.clone())).cloned(),
                 rotations: self.directories.rotations().get(&cell).copied().unwrap_or(0),
             }
         });

@@ -4,6 +4,7 @@ use stemedb_ebpf::LOST;
 use stemedb_ebpf::ops::{Family as OpFamily, OPS, SYNC_OPS};
 use stemedb_ebpf::slots::{BOUNDS, SIZE_SLOTS, SLOTS, bound_seconds};
 
+use super::disks;
 use super::text::{Family, Number, Value};
 use crate::catalog::{Id, METRICS, Scope};
 use crate::config::WAL;
@@ -12,8 +13,8 @@ use crate::probes::write::{Slots, WriteSeries};
 use crate::process;
 use crate::snapshot::{DirectoryState, Snapshot};
 
-type Labels = Vec<(&'static str, String)>;
-type Samples = Vec<(Labels, Value)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
+pub(super) type Samples = Vec<(Labels, Value)>;
 
 /// Every `LE_STEP`-th slot bound is a classic bucket: two for each doubling. A subset of exact bounds is exact.
 const LE_STEP: usize = 4;
@@ -30,6 +31,7 @@ pub fn families(snapshot: &Snapshot, namespace: &str) -> Vec<Family> {
         let names = metric.names(namespace);
         let samples = match metric.scope {
             Scope::File => file_samples(metric.id, snapshot),
+            Scope::Disk | Scope::Writeback => vec![disks::samples(metric.id, snapshot)],
             Scope::Probe => vec![probe_samples(metric.id, snapshot)],
             Scope::Process => vec![process_sample(metric.id, &own)],
         };
@@ -107,7 +109,7 @@ fn cell_samples(id: Id, snapshot: &Snapshot, target: u32, class: u32) -> Samples
     }
 }
 
-fn whole(n: u64) -> Value {
+pub(super) fn whole(n: u64) -> Value {
     Value::Number(Number::Whole(n))
 }
 
@@ -138,7 +140,7 @@ fn latency(slots: &[u64], sum_ns: u64) -> Value {
     Value::Histogram { buckets, sum: Number::Nanoseconds(sum_ns), count: slots.iter().sum() }
 }
 
-fn of_latency(slots: &Slots) -> Value {
+pub(super) fn of_latency(slots: &Slots) -> Value {
     latency(&slots.slots, slots.sum)
 }
 

@@ -1,5 +1,6 @@
 //! From a snapshot to an exposition: `families` says which samples there are, `text` writes them down.
 
+pub mod disks;
 pub mod families;
 pub mod status;
 pub mod text;

@@ -5,6 +5,7 @@ use stemedb_ebpf::LOST;
 use stemedb_ebpf::ops::{OPS, SYNC_OPS};
 use stemedb_ebpf::slots::{QUANTILE_ERROR, quantile};
 
+use super::disks;
 use super::families::op_name;
 use crate::snapshot::Snapshot;
 
@@ -25,6 +26,8 @@ pub fn status(snapshot: &Snapshot, uptime_seconds: f64) -> Value {
         "writes": writes(snapshot),
         "mapped": mapped(snapshot),
         "errors": errors(snapshot),
+        "devices": snapshot.devices.values().collect::<Vec<_>>(),
+        "disks": disks::status(snapshot),
         "lost": lost,
     })
 }
@@ -66,6 +69,7 @@ fn classes(snapshot: &Snapshot) -> Value {
             "disk_bytes": d.usage.map(|usage| usage.disk_bytes),
             "files": d.usage.map(|usage| usage.files),
             "rotations": d.rotations,
+            "mount": d.mount,
         })
     };
     snapshot.directories.iter().map(one).collect()
@@ -118,12 +122,12 @@ fn errors(snapshot: &Snapshot) -> Value {
     snapshot.errors.iter().map(one).collect()
 }
 
-fn quantiles(slots: &[u64]) -> Value {
+pub(super) fn quantiles(slots: &[u64]) -> Value {
     let q = |q| quantile(slots, q);
     json!({ "p50": q(0.5), "p90": q(0.9), "p99": q(0.99), "p999": q(0.999) })
 }
 
 /// Slots that are not empty, as pairs of slot and count.
-fn sparse(slots: &[u64]) -> Vec<(usize, u64)> {
+pub(super) fn sparse(slots: &[u64]) -> Vec<(usize, u64)> {
     slots.iter().copied().enumerate().filter(|(_, count)| *count != 0).collect()
 }

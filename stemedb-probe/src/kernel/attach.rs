@@ -4,8 +4,10 @@ use aya::programs::{BtfTracePoint, FEntry, FExit, ProgramError, ProgramFd, RawTr
 use aya::{Btf, Ebpf};
 
 use super::btf::Resolution;
-use super::hooks::{Arg, Attach, CAPABILITIES, Capability, Hook, Mode, Place, Point, Verdict};
+use super::capabilities::CAPABILITIES;
+use super::hooks::{Arg, Attach, Capability, Hook, Mode, Place, Point, Verdict};
 use super::object::{Choice, Kernel, KernelError, program_mut};
+use super::symbols::KALLSYMS;
 use super::syscalls;
 use super::types::Kind;
 
@@ -50,6 +52,12 @@ impl Kernel {
         }
         if capability.name == "exe" && !self.sizes.exe_paths {
             return Verdict::off(capability, "no exe rule is configured, so no path is read");
+        }
+        if capability.name == "journal" && !self.end_functions {
+            return Verdict::off(
+                capability,
+                format!("{KALLSYMS} tells no addresses: CAP_SYSLOG, or a lower kernel.kptr_restrict"),
+            );
         }
         self.choice.best(capability, |hook, alternatives| self.attach_hook(hook, alternatives))
     }

@@ -2,16 +2,19 @@
 
 pub mod attach;
 pub mod btf;
+pub mod capabilities;
 pub mod grace;
 pub mod hooks;
 pub mod members;
 pub mod object;
 pub mod privileges;
 pub mod programs;
+pub mod symbols;
 pub mod syscalls;
 pub mod testrun;
 pub mod typeinfo;
 pub mod types;
 
-pub use hooks::{CAPABILITIES, Mode, Verdict};
+pub use capabilities::CAPABILITIES;
+pub use hooks::{Mode, Verdict};
 pub use object::{Kernel, KernelError, Sizes};

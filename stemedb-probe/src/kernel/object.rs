@@ -8,16 +8,19 @@ use std::path::Path;
 use aya::maps::{Array, MapData, MapError};
 use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
+use stemedb_ebpf::disk::{DISK_OPS_EACH, LatencyStats, MAX_DISKS};
 use stemedb_ebpf::offsets::{Need, Offsets};
 use stemedb_ebpf::{RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
 
 use super::attach::{Attached, explain};
 use super::btf::{self, BtfError, Resolution};
-use super::hooks::{Mode, URING_COMPLETE_CQE, Verdict};
+use super::capabilities::{COMPLETE_WITH_ERRNO, REQUEST_START, URING_COMPLETE_CQE};
+use super::hooks::{Mode, Verdict};
 use super::programs::{self, ProgramFigures};
+use super::symbols;
 use super::syscalls::{self, Arch};
 use super::testrun;
-use super::types::{FOLIO_HEAD, Kind};
+use super::types::{FOLIO_HEAD, FUA, Kind, PREFLUSH, SWAP};
 use crate::process;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("STEMEDB_EBPF_OBJECT"));
@@ -95,6 +98,16 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Number of disks that figures are kept of, for each target and for nobody. Their memory is there from the start, for each
+    /// processor, and limited.
+    #[must_use]
+    pub fn disks(&self, processors: u32) -> u32 {
+        const BYTES: usize = 64 << 20;
+        let each = size_of::<LatencyStats>() * DISK_OPS_EACH as usize * processors.max(1) as usize;
+        let room = u32::try_from(BYTES / each).unwrap_or(u32::MAX);
+        ((self.targets + 1) * MAX_DISKS).min(room.max(MAX_DISKS))
+    }
+
     /// Number of cells.
     #[must_use]
     pub fn cells(&self) -> u32 {
@@ -111,6 +124,10 @@ pub struct Kernel {
     pub(super) types: Option<(Resolution, Btf)>,
     pub(super) sizes: Sizes,
     pub(super) choice: Choice,
+    /// Whether the kernel side knows functions by their addresses.
+    pub(super) end_functions: bool,
+    /// The names of the modules that were loaded then.
+    modules: Option<Vec<u8>>,
     /// Where the type information comes from.
     path: String,
 }
@@ -134,6 +151,7 @@ impl Kernel {
         let aya_btf = Btf::parse(resolution.kernel.all().bytes(), aya::Endianness::default())
             .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.to_string() })?;
         let settings = settings(sizes, &resolution, choice.raw);
+        let disks = if resolution.lacks(Need::Block).is_none() { sizes.disks(process::possible_cpus()) } else { 1 };
         let object = if choice.raw { Cow::Owned(raw_object()) } else { Cow::Borrowed(OBJECT) };
         let ebpf = EbpfLoader::new()
             .btf(Some(&aya_btf))
@@ -142,6 +160,8 @@ impl Kernel {
             .map_max_entries("SYNC_STATS", sizes.cells() * SYNC_CELL)
             .map_max_entries("WRITE_STATS", sizes.cells())
             .map_max_entries("MAPPED_STATS", sizes.cells())
+            .map_max_entries("DISK_LATENCIES", disks * DISK_OPS_EACH)
+            .map_max_entries("DISK_FLUSHES", disks)
             .load(&object)?;
         let mut kernel = Self {
             ebpf,
@@ -150,8 +170,11 @@ impl Kernel {
             types: Some((resolution, aya_btf)),
             sizes,
             choice,
+            end_functions: false,
+            modules: None,
             path: path.display().to_string(),
         };
+        kernel.learn_functions()?;
         kernel.load_resolve()?;
         kernel.prove_offsets()?;
         Ok(kernel)
@@ -171,6 +194,39 @@ impl Kernel {
         unsafe {
             libc::malloc_trim(0);
         }
+    }
+
+    /// Tells the kernel side which functions end which bios, once more where modules have come or gone. Without that some origins
+    /// are not known.
+    pub fn learn_functions(&mut self) -> Result<(), KernelError> {
+        let modules = std::fs::read(symbols::MODULES).unwrap_or_default();
+        // Columns of use counts change all the time.
+        let names: Vec<u8> = modules
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| line.split(|byte| *byte == b' ').next())
+            .flatten()
+            .copied()
+            .collect();
+        if self.modules.as_ref() == Some(&names) {
+            return Ok(());
+        }
+        self.modules = Some(names);
+        let functions = symbols::end_functions().unwrap_or_else(|error| {
+            log::warn!("cannot read {}: {error}", symbols::KALLSYMS);
+            Vec::new()
+        });
+        let map = self.ebpf.map_mut("END_FUNCTIONS").ok_or(KernelError::Map("END_FUNCTIONS"))?;
+        let mut map: aya::maps::HashMap<&mut MapData, u64, u32> = map.try_into()?;
+        let gone: Vec<u64> =
+            map.keys().flatten().filter(|known| functions.iter().all(|(found, _)| found != known)).collect();
+        for (address, tells) in &functions {
+            map.insert(address, tells, 0)?;
+        }
+        for address in &gone {
+            map.remove(address)?;
+        }
+        self.end_functions = !functions.is_empty();
+        Ok(())
     }
 
     fn load_resolve(&mut self) -> Result<(), KernelError> {
@@ -290,7 +346,14 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
         // Where the kernel has no such bit it has no such tracepoint either (5.18).
         folio_head_bit: types.constant(FOLIO_HEAD).unwrap_or(0),
         page_shift: process::page_size().trailing_zeros(),
-        zero: 0,
+        // Every kernel has these two that has the members which block I/O needs.
+        preflush_bit: types.constant(PREFLUSH).unwrap_or(0),
+        fua_bit: types.constant(FUA).unwrap_or(0),
+        flush_sequence_bit: types.flush_sequence(),
+        requests_start: u32::from(types.check(Kind::Tracepoint, &REQUEST_START).is_ok()),
+        status_is_errno: u32::from(types.check(Kind::Tracepoint, &COMPLETE_WITH_ERRNO).is_ok()),
+        targets: sizes.targets,
+        swap_flag: types.constant(SWAP).map_or(0, |bit| 1 << bit),
         named_directories: sizes.named_directories,
     }
 }

@@ -22,6 +22,19 @@ pub fn tracepoint(name: &str) -> String {
 
 /// `PG_head` of `enum pageflags`: the bit of a folio of several pages.
 pub const FOLIO_HEAD: (&str, &str) = ("pageflags", "PG_head");
+/// `REQ_PREFLUSH` and `REQ_FUA`: bits of `request.cmd_flags`.
+pub const PREFLUSH: (&str, &str) = ("req_flag_bits", "__REQ_PREFLUSH");
+/// See [`PREFLUSH`].
+pub const FUA: (&str, &str) = ("req_flag_bits", "__REQ_FUA");
+/// `REQ_SWAP`, since 4.20: a bit of `bio.bi_opf`.
+pub const SWAP: (&str, &str) = ("req_flag_bits", "__REQ_SWAP");
+/// `RQF_FLUSH_SEQ`: a bit of `request.rq_flags`. Its `enum` has got a name after 6.12; before 6.10 or so it was a macro, not in
+/// the type information, for bit [`FLUSH_SEQUENCE_BEFORE`].
+pub const FLUSH_SEQUENCE: [(&str, &str); 2] = [("rqf_flags", "__RQF_FLUSH_SEQ"), ("", "__RQF_FLUSH_SEQ")];
+/// See [`FLUSH_SEQUENCE`].
+pub const FLUSH_SEQUENCE_BEFORE: u32 = 4;
+/// Every constant that is asked for, beside the helpers.
+pub const CONSTANTS: &[(&str, &str)] = &[FOLIO_HEAD, PREFLUSH, FUA, SWAP, FLUSH_SEQUENCE[0], FLUSH_SEQUENCE[1]];
 
 /// The types of one kernel.
 pub struct KernelTypes {
@@ -109,12 +122,12 @@ impl KernelTypes {
         self.constant((HELPERS, &helper(name))).is_some()
     }
 
-    /// The value of a constant of an `enum`.
+    /// The value of a constant of an `enum`; one without a name is known by an empty one.
     #[must_use]
     pub fn constant(&self, (of, name): (&str, &str)) -> Option<u32> {
-        let mut enums = self.types.iter().filter(|(_, found)| found.kind == typeinfo::Kind::Enum);
-        let (_, found) = enums.find(|(_, found)| found.name() == Some(of))?;
-        found.values().find(|(value, _)| *value == Some(name)).map(|(_, value)| value)
+        let enums = self.types.iter().filter(|(_, found)| found.kind == typeinfo::Kind::Enum);
+        let mut ours = enums.filter(|(_, found)| found.name().unwrap_or_default() == of);
+        ours.find_map(|(_, found)| found.values().find(|(value, _)| *value == Some(name)).map(|(_, value)| value))
     }
 
     /// The types of the arguments; a tracepoint's first one is its private data, which programs do not see.
@@ -133,6 +146,7 @@ impl KernelTypes {
         match argument {
             Arg::Any => true,
             Arg::Integer => matches!(found.kind, Int | Enum),
+            Arg::Wide => matches!(found.kind, Int | Enum) && found.refers >= 4,
             Arg::To(name) => {
                 let to = (found.kind == Ptr).then(|| self.bare(found.refers)).flatten();
                 to.is_some_and(|to| to.kind == Struct && to.name() == Some(name))
@@ -142,6 +156,12 @@ impl KernelTypes {
 
     fn bare(&self, id: u32) -> Option<Type<'_>> {
         members::bare(&self.types, id).map(|(_, found)| found)
+    }
+
+    /// The number of the bit that marks a step of a flush.
+    #[must_use]
+    pub fn flush_sequence(&self) -> u32 {
+        FLUSH_SEQUENCE.iter().find_map(|one| self.constant(*one)).unwrap_or(FLUSH_SEQUENCE_BEFORE)
     }
 
     /// All of them.

@@ -1,11 +1,13 @@
 //! The user side of each probe: reads its maps. `Readers` together make a [`crate::snapshot::Snapshot`].
 
+pub mod disks;
 pub mod errors;
 pub mod events;
 pub mod lost;
 pub mod mapped;
 pub mod pending;
 pub mod sync;
+pub mod waits;
 pub mod write;
 
 /// The target and the class of a cell.

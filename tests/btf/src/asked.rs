@@ -28,7 +28,7 @@ impl Asked {
     pub fn now() -> Self {
         let mut out = Self::default();
         out.members.extend(FIELDS.iter().flat_map(|field| field.members.iter().map(|member| (field.of, *member))));
-        out.constants.insert((types::FOLIO_HEAD.0, types::FOLIO_HEAD.1.to_owned()));
+        out.constants.extend(types::CONSTANTS.iter().map(|(of, name)| (*of, (*name).to_owned())));
         for hook in CAPABILITIES.iter().flat_map(|capability| capability.hooks) {
             out.constants.extend(hook.helpers.iter().map(|(name, _)| (types::HELPERS, types::helper(name))));
             for attach in hook.programs {

@@ -41,7 +41,7 @@ impl Kept<'_> {
             let asked = match found.kind {
                 Kind::Typedef => self.asked.typedefs.contains(name),
                 Kind::Func => self.asked.functions.contains(name),
-                Kind::Enum => self.constants(name).next().is_some(),
+                Kind::Enum => found.values().any(|(value, _)| self.constants(name).any(|one| Some(one) == value)),
                 _ => false,
             };
             if asked {

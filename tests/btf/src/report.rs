@@ -3,9 +3,10 @@
 use stemedb_ebpf::offsets::{ABSENT, FIELDS, Field};
 use stemedb_probe::kernel::attach::{One, ProgramKind};
 use stemedb_probe::kernel::btf::Resolution;
-use stemedb_probe::kernel::hooks::{Capability, Hook, URING_COMPLETE_CQE};
+use stemedb_probe::kernel::capabilities::{COMPLETE_WITH_ERRNO, URING_COMPLETE_CQE};
+use stemedb_probe::kernel::hooks::{Capability, Hook};
 use stemedb_probe::kernel::object::Choice;
-use stemedb_probe::kernel::types::{FOLIO_HEAD, Kind};
+use stemedb_probe::kernel::types::{FOLIO_HEAD, FUA, Kind, PREFLUSH, SWAP};
 use stemedb_probe::kernel::{CAPABILITIES, KernelError, Mode, Verdict};
 
 /// The modes, as on the command line.
@@ -59,10 +60,22 @@ fn offsets(resolution: &Resolution) -> Rows {
 
 fn constants(resolution: &Resolution) -> Rows {
     let types = &resolution.kernel;
-    let head = types.constant(FOLIO_HEAD).map_or("absent".to_owned(), |value| value.to_string());
+    let bit = |name: (&str, &str)| types.constant(name).map_or("absent".to_owned(), |value| value.to_string());
+    let head = bit(FOLIO_HEAD);
+    let errno = types.check(Kind::Tracepoint, &COMPLETE_WITH_ERRNO).is_ok();
     let in_cqe = types.check(Kind::Tracepoint, &URING_COMPLETE_CQE).is_ok();
     let result = if in_cqe { "in the cqe" } else { "an argument, if any" };
-    vec![(format!("constant {}", FOLIO_HEAD.1), head), ("result of io_uring_complete".to_owned(), result.to_owned())]
+    let status = if errno { "an errno" } else { "a blk_status_t" };
+    let row = |question: &str, answer: &str| (question.to_owned(), answer.to_owned());
+    vec![
+        row("constant PG_head", &head),
+        row("constant __REQ_PREFLUSH", &bit(PREFLUSH)),
+        row("constant __REQ_FUA", &bit(FUA)),
+        row("constant __REQ_SWAP", &bit(SWAP)),
+        row("bit of a step of a flush", &types.flush_sequence().to_string()),
+        row("error of block_rq_complete", status),
+        row("result of io_uring_complete", result),
+    ]
 }
 
 /// Every hook by itself, whatever mode would allow it.
