@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use stemedb_ebpf::slots::{SLOTS, size_slot};
 
+use crate::block::Disks;
 use crate::{binary, wait_for};
 
 /// The way to hook that every agent is asked for; without it the agent chooses.
@@ -164,6 +165,8 @@ pub struct Status {
     pub targets: Vec<Target>,
     /// Class directories.
     pub classes: Vec<Class>,
+    /// Block I/O.
+    pub disks: Disks,
     /// Capabilities.
     pub capabilities: Vec<serde_json::Value>,
 }
@@ -278,6 +281,7 @@ pub struct Class {
     pub found: bool,
     pub rotations: u64,
     pub files: Option<u64>,
+    pub mount: Option<serde_json::Value>,
 }
 
 impl Status {

@@ -39,6 +39,11 @@ impl Mount {
         Self::attach(dir, None, &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str()])
     }
 
+    /// What is in an image that lies elsewhere.
+    pub fn loop_of(image: &Path) -> Result<Self> {
+        Self::attach(tempfile::tempdir()?, None, &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str()])
+    }
+
     /// An ext4 on a block device, which has to outlive this.
     pub fn device(device: &Path, args: &[&str]) -> Result<Self> {
         let args: Vec<&OsStr> = args.iter().map(OsStr::new).chain([device.as_os_str()]).collect();
@@ -123,6 +128,96 @@ impl Drop for Mount {
         // Better out of sight than in the way of the next test.
         let _ = run("umount", &[OsStr::new("-l"), self.at.as_os_str()]);
         eprintln!("{} was still in use", self.at.display());
+    }
+}
+
+/// A file system that lets nothing be written until this is dropped.
+pub struct Frozen(PathBuf);
+
+impl Frozen {
+    /// Freezes the file system that is mounted there.
+    pub fn new(at: &Path) -> Result<Self> {
+        run("fsfreeze", &[OsStr::new("-f"), at.as_os_str()])?;
+        Ok(Self(at.to_owned()))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(error) = run("fsfreeze", &[OsStr::new("-u"), self.0.as_os_str()]) {
+            eprintln!("{} stays frozen: {error}", self.0.display());
+        }
+    }
+}
+
+/// A disk in memory that takes bios and no requests. It has to outlive what is mounted.
+pub struct Zram {
+    number: String,
+}
+
+impl Zram {
+    /// Of a size in bytes.
+    pub fn new(bytes: u64) -> Result<Self> {
+        let control = Path::new("/sys/class/zram-control");
+        let number = std::fs::read_to_string(control.join("hot_add")).context("a kernel with zram?")?;
+        let disk = Self { number: number.trim().to_owned() };
+        std::fs::write(format!("/sys/block/zram{}/disksize", disk.number), bytes.to_string())?;
+        Ok(disk)
+    }
+
+    /// Its block device.
+    pub fn device(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/zram{}", self.number))
+    }
+}
+
+impl Drop for Zram {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::write("/sys/class/zram-control/hot_remove", &self.number) {
+            eprintln!("zram{}: {error}", self.number);
+        }
+    }
+}
+
+/// A disk with partitions, on a loop device. It has to outlive what is mounted.
+pub struct Partitioned {
+    device: PathBuf,
+    partitions: Vec<PathBuf>,
+    _dir: TempDir,
+}
+
+impl Partitioned {
+    /// With so many partitions of 64 MiB.
+    pub fn new(count: usize) -> Result<Self> {
+        /// Of a partition.
+        const SECTORS: usize = (64 << 20) / 512;
+        let dir = tempfile::tempdir()?;
+        let image = dir.path().join("image");
+        run("truncate", &[OsStr::new("-s"), OsStr::new("256M"), image.as_os_str()])?;
+        let made = Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(&image).output()?;
+        let device = PathBuf::from(String::from_utf8(made.stdout)?.trim());
+        let mut disk = Self { device, partitions: Vec::new(), _dir: dir };
+        for n in 1..=count {
+            // Not by a table, which the kernel may not know how to read.
+            let (number, start) = (n.to_string(), (SECTORS * n).to_string());
+            let device = disk.device.as_os_str();
+            run("addpart", &[device, number.as_ref(), start.as_ref(), SECTORS.to_string().as_ref()])?;
+            let partition = PathBuf::from(format!("{}p{n}", disk.device.display()));
+            crate::wait_for("a partition", std::time::Duration::from_secs(10), || partition.exists().then_some(()))?;
+            disk.partitions.push(partition);
+        }
+        Ok(disk)
+    }
+
+    /// The devices of the partitions.
+    pub fn partitions(&self) -> &[PathBuf] {
+        &self.partitions
+    }
+}
+
+impl Drop for Partitioned {
+    fn drop(&mut self) {
+        let _ = run("losetup", &[OsStr::new("--detach"), self.device.as_os_str()]);
     }
 }
 

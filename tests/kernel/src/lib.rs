@@ -2,6 +2,7 @@
 //! the comparison of what the kernel counted with what the load counted.
 
 pub mod agent;
+pub mod block;
 pub mod bpf;
 pub mod compare;
 pub mod databases;
@@ -15,6 +16,7 @@ pub mod outcome;
 pub mod prometheus;
 pub mod quantiles;
 pub mod strace;
+pub mod tracefs;
 pub mod web;
 
 use std::path::PathBuf;

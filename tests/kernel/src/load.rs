@@ -75,6 +75,14 @@ impl Load {
         self.next()
     }
 
+    /// Waits until a load of two halves has done the first; [`Load::go`] lets it begin the second.
+    pub fn half_time(&mut self) -> Result<()> {
+        match self.line()?.trim() {
+            "half" => Ok(()),
+            other => bail!("the load said {other:?} at half-time"),
+        }
+    }
+
     /// From begin to end.
     pub fn run(&mut self) -> Result<Tally> {
         self.go()?;

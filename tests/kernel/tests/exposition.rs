@@ -95,12 +95,19 @@ fn openmetrics() -> Result<()> {
     assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert_eq!(open.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert!(open.body.ends_with("\n# EOF\n") && !plain.body.contains("# EOF") && !plain.body.contains("# UNIT"));
-    let (plain, open) = (parse(&plain.body)?, parse(&open.body)?);
+    let (plain, open) = (steady(&plain.body)?, steady(&open.body)?);
     assert_eq!(plain.len(), open.len());
     for (plain, open) in plain.iter().zip(&open) {
         same_but_for_the_name(plain, open).with_context(|| plain.name.clone())?;
     }
     Ok(())
+}
+
+/// What changes only when the load does something: all but the disks, which the whole machine uses.
+fn steady(text: &str) -> Result<Vec<Family>> {
+    let mut families = parse(text)?;
+    families.retain(|family| !family.name.starts_with("stemedb_disk_"));
+    Ok(families)
 }
 
 /// Demands that a family is the same in both formats, but for the ending of a counter's name.
@@ -147,8 +154,10 @@ fn the_exposition_is_what_the_catalogue_says() -> Result<()> {
     let scene = Scene::new("catalogue-load")?;
     scene.activity()?;
     let listed: Value = serde_json::from_str(&Outcome::of_probe(&["metrics", "--json"])?.stdout)?;
-    let listed = listed.as_array().context("no list")?;
-    let families = parse(&scene.text("")?)?;
+    // Those of disks are shown where there is one that fails: tests/block/metrics.rs.
+    let of_disks = |row: &&Value| row["name"].as_str().is_some_and(|name| name.starts_with("stemedb_disk_"));
+    let listed: Vec<&Value> = listed.as_array().context("no list")?.iter().filter(|row| !of_disks(row)).collect();
+    let families = steady(&scene.text("")?)?;
     // With calls in three classes, two of which have directories, there is a sample of every metric.
     let names = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(
@@ -196,7 +205,7 @@ fn a_real_prometheus_reads_it() -> Result<()> {
 #[test]
 fn golden_metrics() -> Result<()> {
     let scene = Scene::new("no-such-process")?;
-    let families = parse(&scene.text("")?)?;
+    let families = steady(&scene.text("")?)?;
     let mut out = String::new();
     for family in &families {
         writeln!(out, "# HELP {} {}\n# TYPE {} {}", family.name, family.help, family.name, family.kind)?;

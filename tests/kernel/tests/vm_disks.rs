@@ -5,9 +5,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use stemedb_ebpf::slots::latency_slot;
 use stemedb_kernel_tests::agent::Agent;
+use stemedb_kernel_tests::block::{Device, Errors};
 use stemedb_kernel_tests::compare;
 use stemedb_kernel_tests::disks::{Behaviour, Mapped, NullBlock, Refuses, ScsiDisk};
 use stemedb_kernel_tests::fs::Mount;
@@ -24,6 +25,7 @@ struct Scene {
     tally: Tally,
     wal: File,
     store: File,
+    device: Device,
     _mount: Mount,
 }
 
@@ -39,7 +41,8 @@ impl Scene {
         let classes = [("wal", dirs[0].as_path()), ("store", dirs[1].as_path())];
         let agent = Agent::watch(&format!("pid={}", std::process::id()), &classes)?;
         let [wal, store] = dirs.map(|dir| File::create(dir.join("file")));
-        Ok(Self { agent, tally: Tally::new(), wal: wal?, store: store?, _mount: mount })
+        let device = Device::of(device)?;
+        Ok(Self { agent, tally: Tally::new(), wal: wal?, store: store?, device, _mount: mount })
     }
 
     /// A write that is not synced.
@@ -85,6 +88,28 @@ impl Scene {
         Ok(())
     }
 
+    /// Requests of a class that failed on the disk itself, by operation, and whether all had this status.
+    fn failed_requests(&self, class: &str, op: &str, error: &str) -> Result<(u64, bool)> {
+        let errors = self.agent.status()?.disks.errors;
+        let ours = |one: &&Errors| (one.device == self.device.name) && one.class == class && one.op == op;
+        let all: Vec<_> = errors.iter().filter(ours).collect();
+        println!("{all:?}");
+        let right = all.iter().all(|one| one.target == "t" && one.error == error);
+        Ok((all.iter().map(|one| one.count).sum(), right))
+    }
+
+    /// The disk itself took at least so long for each write of each round, and they did not wait before.
+    fn check_stages(&self, least: Duration) -> Result<()> {
+        let disks = self.agent.status()?.disks;
+        let stage = |name| disks.stage("t", &self.device.name, "write", name);
+        let at_device = stage("device").context("no write at the disk")?;
+        assert!(at_device.at_least(least) >= u64::from(ROUNDS), "{at_device:?}");
+        // Devices without requests have no queue.
+        let waited = stage("queue").map_or(0, |queue| queue.at_least(least));
+        assert_eq!(waited, 0, "writes that waited for the disk to take them");
+        Ok(())
+    }
+
     /// No sync took less than `least`, and none more than this test has seen.
     fn check_latency(&self, least: Duration) -> Result<()> {
         let slots = self.agent.status()?.sync_slots("wal");
@@ -102,6 +127,7 @@ fn slow(device: &Path, least: Duration) -> Result<()> {
         scene.round()?;
     }
     scene.check()?;
+    scene.check_stages(least)?;
     scene.check_latency(least)
 }
 
@@ -121,6 +147,15 @@ fn writes_that_fail_in_the_device_mapper() -> Result<()> {
     scene.round()?;
     let failed = |class, op| scene.tally.errors(class, op, libc::EIO);
     assert_eq!((failed("wal", Op::Fsync), failed("store", Op::Fdatasync)), (ROUNDS.into(), ROUNDS.into()));
+    // Its name in device-mapper is told beside it.
+    let metrics = scene.agent.get("/metrics", "")?;
+    let info = format!("stemedb_disk_info{{device=\"{0}\",disk=\"{0}\",mapper=\"", scene.device.name);
+    assert!(metrics.lines().any(|line| line.starts_with(&info) && !line.contains("mapper=\"\"")), "no {info}");
+    // One write of one page a round; and before the call tells, the file knows.
+    for class in ["wal", "store"] {
+        assert_eq!(scene.failed_requests(class, "write", "ioerr")?, (ROUNDS.into(), true), "{class}");
+        assert!(scene.agent.status()?.disks.recorded("t", class) >= u64::from(ROUNDS), "{class}");
+    }
     scene.check()
 }
 
@@ -155,6 +190,9 @@ fn writes_that_a_scsi_disk_refuses() -> Result<()> {
     };
     scene.rounds_that_end(Some(errno))?;
     assert_eq!(scene.other_class()?, Some(errno));
+    let status = if disk.is_selective() { "medium" } else { "protection" };
+    assert_eq!(scene.failed_requests("wal", "write", status)?, (ROUNDS.into(), true));
+    assert_eq!(scene.failed_requests("store", "write", status)?, (1, true));
     scene.check()
 }
 
@@ -188,5 +226,9 @@ fn flushes_that_a_scsi_disk_refuses() -> Result<()> {
         None
     };
     scene.rounds_that_end(errno)?;
+    // Flushes have no page, and so no class; the writes have gone well.
+    let failed = if errno.is_some() { ROUNDS.into() } else { 0 };
+    assert_eq!(scene.failed_requests("other", "flush", "medium")?, (failed, true));
+    assert_eq!(scene.failed_requests("wal", "write", "")?.0, 0);
     scene.check()
 }

@@ -35,7 +35,7 @@ const MOUNTS: &[(&str, &str)] = &[
 const LATE_MOUNTS: &[(&str, &str)] = &[("configfs", "/sys/kernel/config")];
 
 /// Modules that `mount` and `losetup` would ask for; those of single tests are loaded by them.
-const MODULES: &[&str] = &["configfs", "loop", "xfs", "btrfs", "overlay", "sd_mod", "dm_mod"];
+const MODULES: &[&str] = &["configfs", "loop", "xfs", "btrfs", "overlay", "sd_mod", "dm_mod", "zram"];
 
 /// Runs the plan and turns the machine off, whatever happens.
 pub(crate) fn boot() -> Result<()> {

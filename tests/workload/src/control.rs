@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 /// Standard input as a source of go-aheads, and standard output as the place of the result.
 pub(crate) struct Control {
-    lines: Receiver<()>,
+    lines: Mutex<Receiver<()>>,
 }
 
 impl Control {
@@ -28,7 +29,7 @@ impl Control {
                 }
             }
         });
-        Ok(Self { lines })
+        Ok(Self { lines: Mutex::new(lines) })
     }
 
     /// Says that everything is prepared, and waits for the first line.
@@ -38,14 +39,25 @@ impl Control {
         Ok(())
     }
 
+    fn lines(&self) -> MutexGuard<'_, Receiver<()>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for a line or the end of standard input.
     pub(crate) fn wait(&self) {
-        self.lines.recv().ok();
+        self.lines().recv().ok();
+    }
+
+    /// Says that the first half is done, and waits for a line.
+    pub(crate) fn half_time(&self) -> Result<()> {
+        say("half")?;
+        self.wait();
+        Ok(())
     }
 
     /// As [`Control::wait`], but only for so long; whether there was a line (or the end).
     pub(crate) fn wait_for(&self, time: Duration) -> bool {
-        self.lines.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
+        self.lines().recv_timeout(time) != Err(RecvTimeoutError::Timeout)
     }
 
     /// Prints the result and waits for the last line.

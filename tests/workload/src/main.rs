@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{aio, demo, durable, edges, exact, hold, latency, mapped, short, uring};
+use commands::{aio, demo, disk, durable, edges, exact, hold, latency, mapped, short, uring};
 
 /// Loads that count and time their own system calls.
 ///
@@ -27,6 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Disk(disk::Args),
     Exact(exact::Args),
     #[command(hide = true)]
     ExactChild(exact::ChildArgs),
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(&args),
+        Command::Disk(args) => disk::run(&args),
         Command::Exact(args) => exact::run(&args),
         Command::ExactChild(args) => exact::run_child(&args),
         Command::Short(args) => short::run(&args),

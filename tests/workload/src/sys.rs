@@ -111,6 +111,15 @@ pub fn sync_file_range(fd: RawFd, offset: u64, len: u64, flags: u32) -> io::Resu
     outcome(unsafe { libc::syscall(libc::SYS_sync_file_range, fd, offset, len, flags) })
 }
 
+/// Drops the clean pages of a file from the page cache (`posix_fadvise(2)`)
+pub fn forget_pages(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the call has no precondition.
+    match unsafe { libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// `syncfs(2)`
 pub fn syncfs(fd: RawFd) -> io::Result<usize> {
     // SAFETY: the call takes no pointer.

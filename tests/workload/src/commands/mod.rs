@@ -4,6 +4,7 @@ pub(crate) mod aio;
 pub(crate) mod append;
 pub(crate) mod crew;
 pub(crate) mod demo;
+pub(crate) mod disk;
 pub(crate) mod durable;
 pub(crate) mod edges;
 pub(crate) mod exact;
