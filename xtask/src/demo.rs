@@ -3,14 +3,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
+use crate::client::{Client, free_port};
 use crate::compare::{self, Report};
 use crate::live::Live;
 use crate::process::{self, Agent, Workload};
@@ -174,53 +173,6 @@ fn await_line(workload: &Workload, limit: Duration) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A port that nothing listens on now.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
-    Ok(listener.local_addr()?.port())
-}
-
-/// Asks the agent.
-struct Client {
-    address: String,
-    http: ureq::Agent,
-}
-
-impl Client {
-    fn new(port: u16) -> Self {
-        // A proxy of the user's would not know this machine's own address.
-        let config = ureq::Agent::config_builder().timeout_global(Some(5 * SECOND)).proxy(None).build();
-        Self { address: format!("127.0.0.1:{port}"), http: config.into() }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn get(&self, path: &str) -> Result<String> {
-        let mut answer = self.http.get(self.url(path)).call().with_context(|| format!("no answer to GET {path}"))?;
-        answer.body_mut().read_to_string().with_context(|| format!("cannot read the answer to GET {path}"))
-    }
-
-    fn status(&self) -> Result<Status> {
-        Status::parse(&self.get("/status")?)
-    }
-
-    /// Waits until the agent counts; false where the user stopped it.
-    fn await_ready(&self, agent: &mut Agent) -> Result<bool> {
-        let start = Instant::now();
-        while !process::stopped() {
-            agent.check()?;
-            let Err(error) = self.get("/readyz") else { return Ok(true) };
-            if start.elapsed() > START_LIMIT {
-                bail!("the agent is not ready after {} s: {error:#}", START_LIMIT.as_secs());
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(false)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,10 +183,5 @@ mod tests {
         let expected = "run|--listen|127.0.0.1:1234|--target|demo:pid=42|--class|demo:wal=/data dir/wal|--class|demo:store=/data \
              dir/store";
         assert_eq!(arguments.join("|"), expected);
-    }
-
-    #[test]
-    fn a_free_port_is_one() {
-        assert_ne!(free_port().unwrap(), 0);
     }
 }

@@ -1,7 +1,9 @@
 //! The tasks of this workspace, as `cargo xtask TASK`: everything from an empty machine to a tested build.
 
 mod apt;
+mod bench;
 mod build;
+mod client;
 mod compare;
 mod cross;
 mod demo;
@@ -72,6 +74,7 @@ enum Task {
         fast: bool,
     },
     VmTest(vm::Options),
+    Bench(bench::Options),
     /// Record the type information of a kernel as a fixture of the tests (tests/btf/fixtures)
     BtfFixture {
         /// Raw BTF, such as /sys/kernel/btf/vmlinux
@@ -116,6 +119,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo(options) => demo::demo(&options),
         Task::Test { fast } => Ok(test::all(fast)),
         Task::VmTest(options) => vm::command(&options),
+        Task::Bench(options) => bench::command(&options),
         Task::BtfFixture { file, name } => fixture::record(&file, &name).map(|()| ExitCode::SUCCESS),
         Task::Docs { check } => docs::command(check),
     }

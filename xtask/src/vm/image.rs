@@ -25,6 +25,12 @@ const TOOLS: &[&str] = &[
     "mkfs.ext4",
     "mkfs.xfs",
     "mkfs.btrfs", // file systems
+    "debugfs",
+    "dumpe2fs",
+    "xfs_db",
+    "fstrim",
+    "fsfreeze", // what is in them
+    "addpart",
     "dmsetup",
     "blockdev",
     "modprobe",
