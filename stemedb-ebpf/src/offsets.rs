@@ -77,6 +77,7 @@ fields! {
     task_tgid: "task_struct" ["tgid"], Files;
     task_pid: "task_struct" ["pid"], Files;
     task_comm: "task_struct" ["comm"], Files;
+    task_kind: "task_struct" ["flags"], Files;
     task_signal: "task_struct" ["signal"], Files;
     signal_live: "signal_struct" ["live"], Files;
     files_fdt: "files_struct" ["fdt"], Files;
@@ -156,7 +157,6 @@ fields! {
     vec_page: "bio_vec" ["bv_page"], Block;
     page_head: "page" ["compound_head"], Block;
     page_mapping: "page" ["mapping"], Block;
-    task_kind: "task_struct" ["flags"], Block;
     bh_end: "buffer_head" ["b_end_io"], Journal;
     journal_sb: "journal_s" ["j_sb_buffer"], Journal;
     // In the kernel's own type information only where the file system is no module.

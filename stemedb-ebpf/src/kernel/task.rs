@@ -42,9 +42,19 @@ pub fn current() -> *const u8 {
 /// Whether the current thread is one of the kernel's own (`PF_KTHREAD`, include/linux/sched.h).
 #[inline(always)]
 pub fn is_of_the_kernel() -> bool {
-    const PF_KTHREAD: u32 = 0x0020_0000;
+    is_a(0x0020_0000)
+}
+
+/// Whether the current thread works for io_uring (`PF_IO_WORKER`): it is one of its process and never runs its program.
+#[inline(always)]
+pub fn is_io_worker() -> bool {
+    is_a(0x10)
+}
+
+#[inline(always)]
+fn is_a(kind: u32) -> bool {
     // SAFETY: the current task is a typed pointer.
-    unsafe { read::typed::<u32>(current(), offset!(task_kind)) & PF_KTHREAD != 0 }
+    unsafe { read::typed::<u32>(current(), offset!(task_kind)) & kind != 0 }
 }
 
 /// The number of the system call whose registers these are.

@@ -43,9 +43,12 @@ pub fn writeback_dirty_folio(ctx: BtfTracePointContext) -> i32 {
 
 /// Whether the current thread has come into the kernel by a fault of its own, and not by a system call. Then there is -1 in
 /// the place of the system call's number (arch/x86/entry/entry_64.S, `idtentry_body`; `NO_SYSCALL` on arm64), and what
-/// makes a page dirty is a store.
+/// makes a page dirty is a store. A worker of io_uring has the registers that the thread had which made it, and makes no store.
 #[inline(always)]
 fn is_store_fault() -> bool {
+    if task::is_io_worker() {
+        return false;
+    }
     // SAFETY: the current task is a typed pointer, and so are its registers.
     let number = unsafe {
         let regs: *const u8 = bpf_task_pt_regs(task::current().cast_mut().cast()) as *const u8;
