@@ -79,8 +79,13 @@ async fn measure(agent: Rc<RefCell<Agent>>) {
             for ((target, class), directories) in work {
                 let paths: Vec<_> = directories.iter().map(|one| open::self_fd(&one.directory)).collect();
                 usage.insert((target, class), usage::measure(&paths));
-                for Measurable { path, root, directory } in directories {
-                    if let Some(mount) = mounts::of(&directory, root) {
+                // An open directory keeps its file system from being unmounted, so none is open for longer than that.
+                let closed: Vec<_> = directories
+                    .into_iter()
+                    .map(|Measurable { path, root, directory }| (path, root, mounts::number_of(&directory)))
+                    .collect();
+                for (path, root, number) in closed {
+                    if let Some(mount) = number.and_then(|number| mounts::numbered(number, root)) {
                         mounts.insert((target, class, path), mount);
                     }
                 }

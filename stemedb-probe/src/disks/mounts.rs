@@ -21,10 +21,9 @@ pub struct Mount {
     pub device: String,
 }
 
-/// The mount that an open directory is on, in the list of the process that has it.
+/// The mount of this number, in the list of the process that has it.
 #[must_use]
-pub fn of(directory: &OwnedFd, root: Root) -> Option<Mount> {
-    let id = mount_id(directory)?;
+pub fn numbered(id: i32, root: Root) -> Option<Mount> {
     let process = match root {
         Root::Own => Process::myself(),
         Root::Of(pid) => Process::new(i32::try_from(pid).ok()?),
@@ -39,8 +38,9 @@ pub fn of(directory: &OwnedFd, root: Root) -> Option<Mount> {
     })
 }
 
-/// `mnt_id` of `/proc/self/fdinfo`: the number by which mount lists know a mount.
-fn mount_id(directory: &OwnedFd) -> Option<i32> {
+/// The number by which mount lists know the mount that an open directory is on: `mnt_id` of `/proc/self/fdinfo`.
+#[must_use]
+pub fn number_of(directory: &OwnedFd) -> Option<i32> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).ok()?;
     text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_directory_of_proc_is_on_proc() {
         let directory = OwnedFd::from(std::fs::File::open("/proc/self").unwrap());
-        let mount = of(&directory, Root::Own).unwrap();
+        let mount = numbered(number_of(&directory).unwrap(), Root::Own).unwrap();
         assert_eq!((mount.file_system.as_str(), mount.point.to_str()), ("proc", Some("/proc")));
     }
 }

@@ -330,6 +330,11 @@ impl Status {
         entries.fold((0, 0), |(bytes, folios), entry| (bytes + entry.bytes, folios + entry.folios))
     }
 
+    /// Runs that the kernel left out because the program was interrupted by itself: as many events may be missing, and no more.
+    pub fn left_out(&self) -> u64 {
+        self.lost.get("recursion").copied().unwrap_or(0)
+    }
+
     /// Everything that is missing, by reason, without the zeros.
     pub fn losses(&self) -> Vec<(&str, u64)> {
         self.lost.iter().filter(|(_, n)| **n != 0).map(|(reason, n)| (reason.as_str(), *n)).collect()

@@ -90,6 +90,8 @@ fn the_agent_does_not_keep_a_file_system_from_being_unmounted() -> Result<()> {
     let wal = mount.dir("wal")?;
     let agent = Agent::watch(RULE, &[("wal", &wal)])?;
     let found = || agent.status().ok().map(|status| status.classes[0].found);
+    // While it measures a directory, every ten seconds for a moment, it has it open.
+    wait_for("the first measurement", Duration::from_secs(20), || agent.status().ok()?.classes[0].files)?;
     assert_eq!(found(), Some(true));
     let at = mount.path().to_owned();
     let status = Command::new("umount").arg(&at).status()?;

@@ -232,10 +232,12 @@ fn with_the_statistics_of_the_queue_off() -> Result<()> {
     let status = agent.status()?;
     ensure!(DiskStats::at_rest(&device.name)? == before, "the kernel counts");
     let (ios, bytes) = status.disks.count(|one| one.device == device.name && one.class == "wal");
-    ensure!((ios, bytes) == (calls, calls * 4096), "{ios} requests, {bytes} bytes of {calls}");
+    let missing = status.left_out();
+    ensure!(ios <= calls && ios + missing >= calls, "{ios} requests of {calls}, {missing} left out");
+    ensure!(bytes == ios * 4096, "{bytes} bytes of {ios} requests");
     for stage in ["queue", "device"] {
         let found = status.disks.stage("a", &device.name, "write", stage).context("no latency")?;
-        ensure!(found.count() >= calls && found.sum_ns > 0, "{stage}: {found:?}");
+        ensure!(found.count() + missing >= calls && found.sum_ns > 0, "{stage}: {found:?}");
     }
     Ok(())
 }
@@ -294,7 +296,10 @@ fn flushes_are_of_who_asks_for_them() -> Result<()> {
     let [targets, nobodys] = ["a", ""].map(|target| waits(&after.1, target) - waits(&before.1, target));
     println!("{targets} and {nobodys} waits for {} flushes", kernel.flushes);
     // Two that wait at once may share a flush.
-    ensure!((targets, nobodys) == (calls, calls / 2) && kernel.flushes <= targets + nobodys, "{kernel:?}");
+    let missing = after.1.left_out();
+    ensure!((calls - missing.min(calls)..=calls).contains(&targets), "{targets} of {calls}, {missing} left out");
+    ensure!(nobodys + missing >= calls / 2, "{nobodys} of {}, {missing} left out", calls / 2);
+    ensure!(kernel.flushes <= targets + nobodys + missing, "{kernel:?}");
     let flushes = after.1.disks.flushes("a", &device).context("no flush")?;
     let syncs: u64 = after.1.series.iter().filter(|one| one.target == "a").map(|one| one.sum_ns).sum();
     ensure!(flushes.fua == 0 && flushes.waits.sum_ns < syncs, "{} ns in syncs of {syncs} ns", flushes.waits.sum_ns);
