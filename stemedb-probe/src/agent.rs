@@ -78,6 +78,7 @@ pub struct Agent {
     lost_writes: u64,
     events_lost: u64,
     rescanned: Instant,
+    rescan_again: bool,
     started: Instant,
     release: String,
     /// How long the last scrape took.
@@ -122,6 +123,7 @@ impl Agent {
             lost_writes: 0,
             events_lost: 0,
             rescanned: Instant::now(),
+            rescan_again: false,
             started: Instant::now(),
             release: process::kernel_release(),
             scrape_seconds: 0.0,
@@ -210,7 +212,10 @@ impl Agent {
     /// What is done every [`TICK`].
     fn tick(&mut self) {
         let events_lost = self.readers.lost.read().map_or(0, |lost| lost[Lost::EventsFull as usize]);
-        if events_lost != self.events_lost || self.rescanned.elapsed() > RESCAN {
+        let more_lost = events_lost != self.events_lost;
+        if more_lost || self.rescan_again || self.rescanned.elapsed() > RESCAN {
+            // Events that were still in the ring may tell of processes whose end is among those lost.
+            self.rescan_again = more_lost;
             self.events_lost = events_lost;
             self.rescanned = Instant::now();
             if let Err(error) = self.targets.scan() {
