@@ -137,7 +137,7 @@ fn file_of_direct_io(dio: Addr) -> Option<File> {
 
 #[inline(always)]
 fn end_function(address: Addr) -> u32 {
-    // SAFETY: a number that is read at once; the agent only adds entries.
+    // SAFETY: a number that is read at once.
     unsafe { END_FUNCTIONS.get(&address) }.copied().unwrap_or(0)
 }
 
