@@ -28,19 +28,6 @@ pub const MAX_BIOS: usize = 256;
 /// Nobody's: processes that are not watched, and what cannot be charged.
 pub const NO_TARGET: u32 = u32::MAX;
 
-macro_rules! labels {
-    ($(#[$doc:meta])* $type:ident, $table:ident: $($(#[$each:meta])* $id:ident = $value:literal, $name:literal;)+) => {
-        $(#[$doc])*
-        #[repr(u8)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $type { $($(#[$each])* $id = $value),+ }
-
-        $(#[$doc])*
-        /// The values of its label, at the place of their numbers.
-        pub const $table: &[&str] = &[$($name),+];
-    };
-}
-
 labels! {
     /// What a request does.
     DiskOp, DISK_OPS:
@@ -114,8 +101,12 @@ pub struct DiskRequest {
     pub flags: u16,
     /// Bytes of a bio: its end does not tell.
     pub bytes: u32,
+    /// The [`crate::phases::Activity`] that it is part of: its place from 1 on; 0 for none.
+    pub activity: u16,
+    /// What it adds there now: [`crate::phases::Part`].
+    pub part: u16,
     /// Fills a line of the cache.
-    pub zero: [u32; 3],
+    pub zero: [u32; 2],
 }
 
 /// The first place for a request: from its address by multiplications (Knuth, "The Art of Computer Programming", 6.4), because
@@ -124,8 +115,15 @@ pub struct DiskRequest {
 #[inline(always)]
 #[must_use]
 pub const fn request_place(lower: u32) -> u32 {
+    mixed(lower) >> (32 - MAX_REQUESTS.trailing_zeros())
+}
+
+/// A number whose upper bits depend on all of `lower`.
+#[inline(always)]
+#[must_use]
+pub const fn mixed(lower: u32) -> u32 {
     let mixed = lower.wrapping_mul(0x9e37_79b1);
-    (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77) >> (32 - MAX_REQUESTS.trailing_zeros())
+    (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77)
 }
 
 /// [`DiskRequest::flags`]: the device's cache is to be flushed first (`REQ_PREFLUSH`).

@@ -5,11 +5,26 @@
 //! for the host into the agent and the tests.
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
+/// An enumeration and the values of its label.
+macro_rules! labels {
+    ($(#[$doc:meta])* $type:ident, $table:ident: $($(#[$each:meta])* $id:ident = $value:literal, $name:literal;)+) => {
+        $(#[$doc])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type { $($(#[$each])* $id = $value),+ }
+
+        $(#[$doc])*
+        /// The values of its label, at the place of their numbers.
+        pub const $table: &[&str] = &[$($name),+];
+    };
+}
+
 pub mod disk;
 pub mod glob;
 pub mod lost;
 pub mod offsets;
 pub mod ops;
+pub mod phases;
 pub mod slots;
 pub mod types;
 
@@ -39,6 +54,10 @@ pod!(
     disk::LatencyKey,
     disk::LatencyStats,
     disk::WaitKey,
+    phases::Activity,
+    phases::Partition,
+    phases::Syncers,
+    phases::WaitFunctions,
     ChildEntry,
     ChildKey,
     ClassRule,

@@ -39,6 +39,9 @@ lost! {
     DisksFull = 22, "disks_full", "block requests, their latencies or errors not counted: the maps of devices, targets and classes are full";
     MergedBios = 23, "merged_bios", "block requests of so many parts that the bytes of the last ones were charged as those of the first";
     WaitsFull = 24, "waits_full", "sync calls for which no journal I/O was charged: the map of file systems is full";
+    SyncersFull = 25, "syncers_full", "sync calls whose whole time is in phase other: more were in flight than the map holds";
+    ActivitiesFull = 26, "activities_full", "sync calls and block requests whose part in the phases device, queue and flush is in other or journal: I/O of more files was in flight than the map holds";
+    SlowFull = 27, "slow_full", "slow calls that are not in the list of slow calls: they came faster than the agent took them";
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ pub enum Need {
     Journal,
     /// Absent on some kernels by nature; the programs ask.
     Variant,
+    /// As above, for the path of a slow call's file as its process sees it.
+    Paths,
+    /// As above, for what threads in sync calls do.
+    Sched,
     /// System-call arguments on x86-64.
     X86,
     /// System-call arguments on arm64.
@@ -165,6 +169,12 @@ fields! {
     sb_magic: "super_block" ["s_magic"], Journal;
     dio_iocb: "iomap_dio" ["iocb"], Variant;
     dio_file: "kiocb" ["ki_filp"], Variant;
+    task_fs: "task_struct" ["fs"], Paths;
+    fs_root_mnt: "fs_struct" ["root.mnt"], Paths;
+    fs_root_dentry: "fs_struct" ["root.dentry"], Paths;
+    dentry_hash: "dentry" ["d_hash.pprev"], Paths;
+    // Since 5.14; before, `state`.
+    task_state: "task_struct" ["__state", "state"], Sched;
     regs_di: "pt_regs" ["di"], X86;
     regs_si: "pt_regs" ["si"], X86;
     regs_dx: "pt_regs" ["dx"], X86;

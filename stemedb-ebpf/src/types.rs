@@ -2,6 +2,7 @@
 
 use crate::glob::Automaton;
 use crate::ops::{SYNC_OPS, WRITE_OPS};
+use crate::phases::PHASES;
 use crate::slots::{SIZE_SLOTS, SLOTS};
 
 /// The class of files that match no directory and no name rule.
@@ -76,6 +77,10 @@ pub struct Settings {
     pub status_is_errno: u32,
     /// Number of targets.
     pub targets: u32,
+    /// Not zero when `sched_switch` tells the state of the thread that leaves (5.18).
+    pub switch_state: u32,
+    /// Not zero when the paths of files can be followed.
+    pub paths: u32,
     /// The bit of `bio.bi_opf` that marks swapping (`REQ_SWAP`); 0 where the kernel has none.
     pub swap_flag: u32,
     /// One bit for each target: whether a class of its files is known by the name of a directory ([`ANYWHERE`]).
@@ -87,7 +92,7 @@ pub const RESULT_IS_ARGUMENT: u32 = 3;
 /// [`Settings::uring_result`]: `(ctx, req, cqe)`.
 pub const RESULT_IS_IN_CQE: u32 = 2;
 
-const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 72 && MAX_TARGETS <= 64);
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 80 && MAX_TARGETS <= 64);
 
 /// A process that is watched; the key is its tgid.
 #[repr(C)]
@@ -271,8 +276,19 @@ pub struct Inflight {
     pub flags: u32,
     /// [`crate::ops::Op`].
     pub op: u32,
-    /// Device of the superblock of the file that it makes durable, as long as it is among the waits.
-    pub waits_on: u32,
+    /// Device of the superblock of the file that it makes durable; 0 when there is none.
+    pub dev: u32,
+    /// The thread that asked for it: its process in the upper half, itself in the lower.
+    pub thread: u64,
+    /// Address of the `struct file` that it makes durable; 0 when there is none.
+    pub open_file: u64,
+    /// Address of that file's inode.
+    pub inode: u64,
+    /// Where its time went, for what makes a file durable: the place of its [`crate::phases::Partition`] from 1 on; 0 when
+    /// that is not kept.
+    pub partition: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// [`Inflight::flags`]: what this call writes is durable when it returns (`O_SYNC`, `O_DSYNC`, `RWF_SYNC`, `RWF_DSYNC`;
@@ -307,6 +323,8 @@ pub struct SyncStats {
     pub sum_ns: u64,
     /// The longest.
     pub max_ns: u64,
+    /// Where that time went, by [`crate::phases::Phase`], in nanoseconds: together exactly [`SyncStats::sum_ns`].
+    pub phases: [u64; PHASES.len()],
     /// Latencies by [`crate::slots::latency_slot`].
     pub slots: [u64; SLOTS],
 }
@@ -339,9 +357,9 @@ pub struct WriteStats {
     pub group_bytes_slots: [u64; SIZE_SLOTS],
 }
 
-const _: () = assert!(size_of::<SyncStats>() == 8 * (3 + SLOTS));
+const _: () = assert!(size_of::<SyncStats>() == 8 * (3 + PHASES.len() + SLOTS));
 const _: () = assert!(size_of::<WriteStats>() == 8 * (2 * WRITE_OPS + 5 + 2 * SLOTS + 2 * SIZE_SLOTS));
-const _: () = assert!(size_of::<Inflight>() == 80);
+const _: () = assert!(size_of::<Inflight>() == 112);
 
 /// Which failed calls are counted together.
 #[repr(C)]

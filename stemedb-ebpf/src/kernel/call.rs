@@ -1,7 +1,8 @@
 //! The life of a watched call or request: what is kept at its begin, and what is added up at its end.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use stemedb_ebpf::ops::{OPS, Op, SYNC_OPS, Way};
+use stemedb_ebpf::phases::{Parts, Phase};
 use stemedb_ebpf::slots::{latency_slot, size_slot};
 use stemedb_ebpf::{
     CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, Inflight, InflightKey, Lost, Pending, SYNC_CELL,
@@ -10,10 +11,13 @@ use stemedb_ebpf::{
 
 use super::atomic;
 use super::class;
+use super::disk::now;
 use super::file::File;
 use super::maps::{ERRORS, INFLIGHT, PENDING, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, offset, setting};
 use super::owners;
+use super::phases;
 use super::read;
+use super::slow;
 use super::waits;
 
 const BPF_NOEXIST: u64 = 1;
@@ -38,6 +42,8 @@ pub struct Begin {
     pub target: u32,
     /// Flags of [`Inflight`] that the caller knows.
     pub flags: u32,
+    /// Whether it is a request, which others than this thread may carry out.
+    pub is_request: bool,
 }
 
 /// What the `RWF_` flags of one write say of its durability.
@@ -55,7 +61,7 @@ pub fn rwf(flags: u32) -> u32 {
 /// Begins a call or a request: classifies its file, and for a sync takes the writes that it covers.
 #[inline(always)]
 pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
-    let Begin { op, target, flags } = what;
+    let Begin { op, target, flags, is_request } = what;
     let mut call = Inflight {
         start_ns: 0,
         file: FileKey { inode: 0, ino: 0, generation: 0, target },
@@ -63,27 +69,42 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
         cell: target * setting!(classes) + CLASS_OTHER,
         flags,
         op: u32::from(op),
-        waits_on: 0,
+        dev: 0,
+        thread: bpf_get_current_pid_tgid(),
+        open_file: 0,
+        inode: 0,
+        partition: 0,
+        zero: 0,
     };
     if let Some(file) = file {
         classify(&mut call, file, op, target);
     }
-    // SAFETY: the clock has no precondition.
-    call.start_ns = unsafe { bpf_ktime_get_ns() };
+    if is_sync(op) || call.flags & DURABLE != 0 {
+        phases::reserve(&mut call, key, is_request);
+    }
+    call.start_ns = now();
+    phases::begin(&call, is_request);
     match INFLIGHT.insert(&key, &call, BPF_NOEXIST) {
         Ok(()) => {}
         Err(EEXIST) => {
             lost(Lost::MissedExit);
             if let Some(missed) = in_flight(key) {
-                waits::end(missed);
+                leave(missed);
             }
             let _ = INFLIGHT.insert(&key, &call, 0);
         }
         Err(_) => {
             lost(Lost::InflightFull);
-            waits::end(&call);
+            leave(&call);
         }
     }
+}
+
+/// What is in flight no more, however it ends.
+#[inline(always)]
+fn leave(call: &Inflight) {
+    waits::end(call);
+    phases::release(call.partition);
 }
 
 #[inline(always)]
@@ -92,7 +113,7 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
     call.cell = target * setting!(classes) + class;
     if is_sync(op) {
         // Also that of a directory, and one that closes no group: each may wait for the journal.
-        waits::begin(call, file, target);
+        makes_durable(call, file, target);
     }
     if file.is_dir() {
         return;
@@ -119,8 +140,16 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
     if call.flags & DURABLE == 0 {
         call.file = key;
     } else {
-        waits::begin(call, file, target);
+        makes_durable(call, file, target);
     }
+}
+
+#[inline(always)]
+fn makes_durable(call: &mut Inflight, file: &File, target: u32) {
+    call.open_file = file.at;
+    call.inode = file.inode;
+    call.dev = waits::device_of(file.inode).unwrap_or(0);
+    waits::begin(call, target);
 }
 
 /// Whether a sync makes all earlier writes to its file durable.
@@ -180,8 +209,7 @@ pub fn end(key: InflightKey, ret: i64) {
 #[inline(always)]
 pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
     let op = call.op as u8;
-    // SAFETY: the clock has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let (now, parts) = phases::close(call.partition, now());
     if RESTART.contains(&ret) {
         lost(Lost::Restarted);
         give_back(call);
@@ -191,12 +219,12 @@ pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
         }
         let ns = now - call.start_ns;
         if is_sync(op) {
-            end_sync(call, op, ret, ns, now);
+            end_sync(call, op, ret, Spent { ns, now, parts });
         } else {
-            end_write(call, op, ret, ns, now);
+            end_write(call, op, ret, Spent { ns, now, parts });
         }
     }
-    waits::end(call);
+    leave(call);
     let _ = INFLIGHT.remove(&key);
 }
 
@@ -209,7 +237,7 @@ pub fn forget(tid: u32) {
         }
         let key = InflightKey::call(tid, op);
         if let Some(call) = in_flight(key) {
-            waits::end(call);
+            leave(call);
             let _ = INFLIGHT.remove(&key);
             lost(Lost::MissedExit);
         }
@@ -221,11 +249,31 @@ fn is_sync(op: u8) -> bool {
     (op as usize) < SYNC_OPS
 }
 
+/// How long a call took, until when, and where that went, if it is known.
+#[derive(Clone, Copy)]
+struct Spent {
+    ns: u64,
+    now: u64,
+    parts: Option<&'static Parts>,
+}
+
 #[inline(always)]
-fn count_sync(cell: u32, op: u8, ns: u64) {
-    let Some(stats) = SYNC_STATS.get_ptr_mut(cell * SYNC_CELL + u32::from(op)) else { return };
+fn count_sync(call: &Inflight, op: u8, spent: Spent, ret: i64, durable: (u64, u64)) {
+    let Spent { ns, now, parts } = spent;
+    if ns >= slow::from_ns() {
+        slow::tell(call, slow::End { op, total_ns: ns, end_ns: now, ret, durable }, parts);
+    }
+    let Some(stats) = SYNC_STATS.get_ptr_mut(call.cell * SYNC_CELL + u32::from(op)) else { return };
     // SAFETY: this processor's own value.
     let stats = unsafe { &mut *stats };
+    match parts {
+        Some(parts) => {
+            for (sum, part) in stats.phases.iter_mut().zip(parts) {
+                *sum += *part;
+            }
+        }
+        None => stats.phases[Phase::Other as usize] += ns,
+    }
     stats.calls += 1;
     stats.sum_ns += ns;
     if ns > stats.max_ns {
@@ -235,18 +283,20 @@ fn count_sync(cell: u32, op: u8, ns: u64) {
 }
 
 #[inline(always)]
-fn end_sync(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
-    count_sync(call.cell, op, ns);
+fn end_sync(call: &Inflight, op: u8, ret: i64, spent: Spent) {
+    let durable = if ret < 0 { (0, 0) } else { (call.group.writes, call.group.bytes) };
+    count_sync(call, op, spent, ret, durable);
     if call.flags & UNRESOLVED != 0 {
         lost(Lost::MsyncFile);
     }
     if call.flags & GROUP != 0 {
-        if ret < 0 { give_back(call) } else { end_group(call.cell, &call.group, now) }
+        if ret < 0 { give_back(call) } else { end_group(call.cell, &call.group, spent.now) }
     }
 }
 
 #[inline(always)]
-fn end_write(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
+fn end_write(call: &Inflight, op: u8, ret: i64, spent: Spent) {
+    let Spent { ns, now, .. } = spent;
     let bytes = if ret > 0 { ret as u64 } else { 0 };
     if let Some(stats) = WRITE_STATS.get_ptr_mut(call.cell) {
         // SAFETY: this processor's own value.
@@ -260,7 +310,7 @@ fn end_write(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
         add(&mut stats.slots, latency_slot(ns));
     }
     if call.flags & DURABLE != 0 {
-        end_durable(call, bytes, ns, now);
+        end_durable(call, bytes, ret, spent);
     } else if bytes != 0 && call.file.inode != 0 {
         add_pending(&call.file, &Pending { first_ns: now, writes: 1, bytes, used_ns: now });
     }
@@ -268,12 +318,12 @@ fn end_write(call: &Inflight, op: u8, ret: i64, ns: u64, now: u64) {
 
 /// A write that returns when it is durable is a sync as well, of the same length, and a group of its own.
 #[inline(always)]
-fn end_durable(call: &Inflight, bytes: u64, ns: u64, now: u64) {
+fn end_durable(call: &Inflight, bytes: u64, ret: i64, spent: Spent) {
     let op = if call.flags & FULL_SYNC != 0 { Op::OSync } else { Op::ODsync };
-    count_sync(call.cell, op as u8, ns);
+    count_sync(call, op as u8, spent, ret, (u64::from(bytes != 0), bytes));
     if bytes != 0 {
         let group = Pending { first_ns: call.start_ns, writes: 1, bytes, used_ns: 0 };
-        end_group(call.cell, &group, now);
+        end_group(call.cell, &group, spent.now);
     }
 }
 

@@ -31,10 +31,13 @@ pub struct Charge {
     pub origin: Origin,
     /// The inode whose pages it has; 0 where it has none of the page cache.
     pub inode: Addr,
+    /// By what those are known who wait for it, of those in sync calls: the inode of a file, or the device of a file system whose
+    /// journal it is; 0 where only the thread that submits it may.
+    pub waited: u64,
 }
 
 /// Nobody's.
-pub const UNKNOWN: Charge = Charge { target: NO_TARGET, class: CLASS_OTHER, origin: Origin::Unknown, inode: 0 };
+pub const UNKNOWN: Charge = Charge { target: NO_TARGET, class: CLASS_OTHER, origin: Origin::Unknown, inode: 0, waited: 0 };
 
 /// The charge of a request as the thread that is running submits it.
 #[inline(always)]
@@ -44,6 +47,7 @@ pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
         class: CLASS_OTHER,
         origin: Origin::Direct,
         inode: 0,
+        waited: 0,
     };
     let is_watched = charge.target != NO_TARGET;
     if !bio.is_there() || !matches!(op, DiskOp::Read | DiskOp::Write) {
@@ -59,6 +63,7 @@ pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
     if matches!(op, DiskOp::Write) {
         if let Some(on) = journal(bio, end, page, charge.inode, dev) {
             charge.origin = Origin::Journal;
+            charge.waited = u64::from(on);
             if !is_watched {
                 charge.target = waits::who(on);
             }
@@ -67,6 +72,7 @@ pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
         let owner = if charge.inode == 0 { None } else { owners::of(charge.inode) };
         if let Some(owner) = owner {
             charge.class = owner.class;
+            charge.waited = charge.inode;
             if charge.target != owner.target {
                 charge.target = owner.target;
                 charge.origin = Origin::Writeback;

@@ -4,14 +4,18 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use stemedb_ebpf::Lost;
 use stemedb_ebpf::disk::{
     ASKED_FLUSH, ASKED_FUA, DiskCounts, DiskErrorKey, DiskKey, DiskOp, DiskRequest, FAILED, FlushKey, FlushStats,
-    ISSUED, LatencyKey, LatencyStats, MAX_REQUESTS, REQUEST_PROBES, STALE_NS, request_place,
+    ISSUED, LatencyKey, LatencyStats, MAX_REQUESTS, Origin, REQUEST_PROBES, STALE_NS, request_place,
 };
+use stemedb_ebpf::phases::part;
 use stemedb_ebpf::slots::latency_slot;
 
+use super::activity;
 use super::atomic;
 use super::charge::Charge;
 use super::maps::{self, DISK_COUNTS, DISK_ERRORS, DISK_FLUSHES, DISK_LATENCIES, NO_LATENCIES, REQUESTS, add, lost};
+use super::phases;
 use super::read::Addr;
+use super::task;
 
 const BPF_NOEXIST: u64 = 1;
 
@@ -56,6 +60,7 @@ pub fn known(address: Addr) -> Option<&'static mut DiskRequest> {
 #[inline(always)]
 pub fn remember(request: &DiskRequest) {
     if let Some(place) = known(request.address) {
+        become_part(place, part::NONE);
         *place = *request;
         return;
     }
@@ -77,12 +82,69 @@ pub fn remember(request: &DiskRequest) {
         // SAFETY: a place whose request has ended long ago is nobody's.
         unsafe {
             if now - (*place).start_ns.max((*place).issue_ns).min(now) > STALE_NS {
+                become_part(&mut *place, part::NONE);
                 *place = *request;
                 return;
             }
         }
     }
     lost(Lost::RequestsFull);
+    activity::moved(u32::from(request.activity), request.part, part::NONE);
+    activity::leave(u32::from(request.activity));
+}
+
+/// Makes a request that has just begun a part of what those look at who may wait for it in sync calls.
+#[inline(always)]
+pub fn join(request: &mut DiskRequest, charge: &Charge, is_empty: bool, is_bio: bool) {
+    let own = phases::of(if phases::any() { u64::from(task::thread()) } else { 0 });
+    let (file, journal) = phases::waits_for(own);
+    let is_journal = matches!(charge.origin, Origin::Journal);
+    let is_write = request.op == DiskOp::Write as u8;
+    let asks_flush = request.flags & ASKED_FLUSH != 0;
+    let (shared, key) = if is_journal {
+        // Of a journal only the flushes are told from the rest.
+        (0, if asks_flush { charge.waited } else { 0 })
+    } else if own != 0 {
+        (if asks_flush && is_empty { journal } else { file }, 0)
+    } else {
+        (0, if is_write { charge.waited } else { 0 })
+    };
+    let place = if key != 0 {
+        activity::activity_enter(key) as u32
+    } else {
+        activity::again(shared);
+        shared
+    };
+    request.activity = place as u16;
+    let first = if asks_flush {
+        part::FLUSH
+    } else if is_bio {
+        part::BIO
+    } else {
+        part::QUEUE
+    };
+    become_part(request, first);
+}
+
+/// A request goes on to another part of its way; with [`part::NONE`], it is done.
+#[inline(always)]
+pub fn become_part(request: &mut DiskRequest, next: u16) {
+    if request.activity == 0 {
+        return;
+    }
+    let place = u32::from(request.activity);
+    activity::moved(place, request.part, next);
+    request.part = next;
+    if next == part::NONE {
+        activity::leave(place);
+        request.activity = 0;
+    }
+}
+
+/// What it is a part of while the driver has it. Of a journal's only the flush is told from the rest.
+#[inline(always)]
+pub fn at_device(request: &DiskRequest) -> u16 {
+    if request.origin == Origin::Journal as u8 { part::HELD } else { part::DEVICE }
 }
 
 /// What is kept of one that begins like this.
@@ -100,7 +162,9 @@ pub fn begun(address: Addr, op: DiskOp, dev: u32, charge: &Charge, flags: u16) -
         origin: charge.origin as u8,
         flags,
         bytes: 0,
-        zero: [0; 3],
+        activity: 0,
+        part: part::NONE,
+        zero: [0; 2],
     }
 }
 

@@ -9,6 +9,7 @@ use stemedb_ebpf::disk::{
 };
 use stemedb_ebpf::offsets::Offsets;
 use stemedb_ebpf::ops::NO_OP;
+use stemedb_ebpf::phases::{Activity, MAX_ACTIVITIES, MAX_SYNCERS, Partition, SLOW_PATH, SlowCall, Syncers, WaitFunctions};
 use stemedb_ebpf::{
     ChildEntry, ChildKey, ClassRule, DirEntry, DirKey, ErrorKey, Event, FileKey, Inflight, InflightKey, LOST, Lost,
     MAX_AIO_SYNCS, MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES,
@@ -113,6 +114,41 @@ pub static WAITS: HashMap<WaitKey, u64> = HashMap::with_max_entries(MAX_WAITS, 0
 #[map]
 pub static NO_LATENCIES: Array<LatencyStats> = Array::with_max_entries(1, 0);
 
+/// Sync calls in flight. One value.
+#[map]
+pub static SYNCERS: Array<Syncers> = Array::with_max_entries(1, 0);
+
+/// Where their time has gone so far; the index is that of [`Syncers::ids`].
+#[map]
+pub static PARTITIONS: Array<Partition> = Array::with_max_entries(MAX_SYNCERS as u32, 0);
+
+/// The I/O that they may wait for; see [`stemedb_ebpf::phases::Activity`].
+#[map]
+pub static ACTIVITIES: Array<Activity> = Array::with_max_entries(MAX_ACTIVITIES, 0);
+
+/// Functions in which a thread waits for something that is known.
+#[map]
+pub static WAIT_FUNCTIONS: Array<WaitFunctions> = Array::with_max_entries(1, 0);
+
+/// From how many nanoseconds on a call is a slow one.
+#[map]
+pub static SLOW_NS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Slow calls.
+#[map]
+pub static SLOW: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// Room for one of them.
+#[map]
+pub static SLOW_SCRATCH: PerCpuArray<SlowScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`SLOW_SCRATCH`].
+#[repr(C)]
+pub struct SlowScratch {
+    pub call: SlowCall,
+    pub path: [u8; SLOW_PATH],
+}
+
 /// What is missing from the figures, by [`Lost`].
 #[map]
 pub static LOST_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST.len() as u32, 0);
@@ -162,6 +198,8 @@ static SETTINGS: Settings = Settings {
     requests_start: 0,
     status_is_errno: 0,
     targets: 0,
+    switch_state: 0,
+    paths: 0,
     swap_flag: 0,
     named_directories: 0,
 };

@@ -1,5 +1,6 @@
 //! What the probes share: maps, kernel memory, files and their classes, paths, and the life of a call.
 
+pub mod activity;
 pub mod atomic;
 pub mod call;
 pub mod charge;
@@ -9,8 +10,10 @@ pub mod file;
 pub mod maps;
 pub mod owners;
 pub mod path;
+pub mod phases;
 pub mod read;
 pub mod request;
 pub mod rules;
+pub mod slow;
 pub mod task;
 pub mod waits;

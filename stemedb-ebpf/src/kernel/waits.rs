@@ -4,7 +4,6 @@ use stemedb_ebpf::disk::{NO_TARGET, WaitKey};
 use stemedb_ebpf::{Inflight, Lost, MAX_TARGETS, WAITS as AMONG};
 
 use super::atomic;
-use super::file::File;
 use super::maps::{WAITS, lost, offset, setting, shared};
 use super::read::{self, Addr};
 
@@ -17,14 +16,15 @@ pub fn device_of(inode: Addr) -> Option<u32> {
 
 /// A call that makes a file durable begins.
 #[inline(always)]
-pub fn begin(call: &mut Inflight, file: &File, target: u32) {
-    let Some(dev) = device_of(file.inode) else { return };
-    let key = WaitKey { dev, target };
+pub fn begin(call: &mut Inflight, target: u32) {
+    if call.dev == 0 {
+        return;
+    }
+    let key = WaitKey { dev: call.dev, target };
     match shared(&WAITS, &key) {
         Some(count) => {
             // SAFETY: an atomic on a map value.
             unsafe { atomic::add(count, 1) }
-            call.waits_on = dev;
             call.flags |= AMONG;
         }
         None => lost(Lost::WaitsFull),
@@ -37,7 +37,7 @@ pub fn end(call: &Inflight) {
     if call.flags & AMONG == 0 {
         return;
     }
-    if let Some(count) = WAITS.get_ptr_mut(&WaitKey { dev: call.waits_on, target: call.file.target }) {
+    if let Some(count) = WAITS.get_ptr_mut(&WaitKey { dev: call.dev, target: call.file.target }) {
         // SAFETY: an atomic on a map value. The agent takes away counts that no call stands behind, and then this begins anew.
         unsafe {
             if count.read_volatile() != 0 {

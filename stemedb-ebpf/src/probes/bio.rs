@@ -4,9 +4,12 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use stemedb_ebpf::disk::{ASKED_FLUSH, DiskOp, DiskRequest, ISSUED};
+use stemedb_ebpf::phases::part;
 
 use crate::kernel::charge;
-use crate::kernel::disk::{add_counts, begun, count_error, end, end_at_device, forget, key_of, known, now, remember};
+use crate::kernel::disk::{
+    add_counts, become_part, begun, count_error, end, end_at_device, forget, join, key_of, known, now, remember,
+};
 use crate::kernel::maps::offset;
 use crate::kernel::read;
 use crate::kernel::request::{Bio, asked, op_of};
@@ -32,7 +35,9 @@ pub fn block_bio_queue(ctx: BtfTracePointContext) -> i32 {
     let bytes = bio.bytes();
     // The flush before its data cannot be told from these.
     let flags = asked(flags) & if bytes == 0 { !0 } else { !ASKED_FLUSH };
-    remember(&DiskRequest { issue_ns: now(), bytes, ..begun(bio.address(), op, dev, &charge, flags | ISSUED) });
+    let mut request = DiskRequest { issue_ns: now(), bytes, ..begun(bio.address(), op, dev, &charge, flags | ISSUED) };
+    join(&mut request, &charge, bytes == 0, true);
+    remember(&request);
     0
 }
 
@@ -57,6 +62,7 @@ pub fn block_bio_complete(ctx: BtfTracePointContext) -> i32 {
     end_at_device(request, op);
     request.start_ns = start_ns;
     end(request, op);
+    become_part(request, part::NONE);
     forget(request);
     0
 }

@@ -4,11 +4,13 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use stemedb_ebpf::disk::{DiskKey, DiskOp, DiskRequest, ISSUED, MAX_BIOS, NO_TARGET, Origin, PARTIAL};
+use stemedb_ebpf::phases::part;
 use stemedb_ebpf::{CLASS_OTHER, Lost};
 
 use crate::kernel::charge::{self, Charge};
 use crate::kernel::disk::{
-    add_counts, begun, count_error, end, end_at_device, failed, forget, key_of, known, now, remember,
+    add_counts, at_device, become_part, begun, count_error, end, end_at_device, failed, forget, join, key_of, known, now,
+    remember,
 };
 use crate::kernel::maps::{lost, setting};
 use crate::kernel::read::Addr;
@@ -39,7 +41,9 @@ pub fn block_getrq(ctx: BtfTracePointContext) -> i32 {
 fn start(address: Addr, bio: Bio, flags: u32, dev: u32) {
     let Some(op) = op_of(flags) else { return };
     let charge = charge::of_submitted(bio, op, dev);
-    remember(&DiskRequest { start_ns: now(), ..begun(address, op, dev, &charge, asked(flags)) });
+    let mut request = DiskRequest { start_ns: now(), ..begun(address, op, dev, &charge, asked(flags)) };
+    join(&mut request, &charge, bio.bytes() == 0, false);
+    remember(&request);
 }
 
 /// What is kept of a request. Where its begin was told of its bio only, it is the request's from here on.
@@ -61,8 +65,9 @@ fn of(rq: Request) -> Option<&'static mut DiskRequest> {
         if let Some(begun) = known(bio.address())
             && begun.flags & ISSUED == 0
         {
-            remember(&DiskRequest { address: rq.address(), ..*begun });
+            let request = DiskRequest { address: rq.address(), ..*begun };
             forget(begun);
+            remember(&request);
             return known(rq.address());
         }
         bio = bio.next();
@@ -80,6 +85,7 @@ pub fn block_rq_issue(ctx: BtfTracePointContext) -> i32 {
     if let Some(request) = of(rq) {
         request.issue_ns = now;
         request.flags |= ISSUED;
+        become_part(request, at_device(request));
         return 0;
     }
     // A flush that the block layer sends has no begin; others have begun before the agent.
@@ -95,6 +101,9 @@ pub fn block_rq_issue(ctx: BtfTracePointContext) -> i32 {
 pub fn block_rq_requeue(ctx: BtfTracePointContext) -> i32 {
     if let Some(request) = known(ctx.arg::<u64>(0)) {
         request.issue_ns = 0;
+        if request.part == part::DEVICE {
+            become_part(request, part::QUEUE);
+        }
     }
     0
 }
@@ -105,6 +114,7 @@ pub fn block_rq_merge(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: as above.
     let rq = unsafe { Request::new(ctx.arg(0)) };
     if let Some(request) = of(rq) {
+        become_part(request, part::NONE);
         forget(request);
     }
     0
@@ -140,8 +150,12 @@ pub fn block_rq_complete(ctx: BtfTracePointContext) -> i32 {
     }
     if is_done {
         end_at_device(request, op);
-        if !is_step {
+        if is_step {
+            // Another flush may follow its data, where the device has no FUA.
+            become_part(request, part::FLUSH);
+        } else {
             end(request, op);
+            become_part(request, part::NONE);
             forget(request);
         }
     }

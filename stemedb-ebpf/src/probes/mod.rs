@@ -8,5 +8,6 @@ pub mod journal;
 pub mod life;
 pub mod mapped;
 pub mod resolve;
+pub mod sched;
 pub mod syscalls;
 pub mod uring;

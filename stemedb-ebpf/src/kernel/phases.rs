@@ -1,0 +1,286 @@
+//! Where a sync call's time goes: from the scheduler's events of its thread, from the function in which that waits, and from the I/O
+//! of its file. What is charged up to an event is all that has passed since the one before, so that the parts add up to the whole.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_stack;
+use stemedb_ebpf::disk::mixed;
+use stemedb_ebpf::phases::{
+    MAX_FRAMES, MAX_SYNCERS, Partition, Parts, Phase, SYNCER_PROBES, Syncers, site, state,
+};
+use stemedb_ebpf::{Inflight, InflightKey, Lost};
+
+use super::activity;
+use super::atomic;
+use super::disk::now;
+use super::maps::{PARTITIONS, SYNCERS, WAIT_FUNCTIONS, lost};
+use super::read::{self, Addr};
+
+const MASK: u32 = MAX_SYNCERS as u32 - 1;
+
+/// The first place of a call.
+#[inline(always)]
+fn place(id: u64) -> u32 {
+    mixed(id as u32) >> (32 - MAX_SYNCERS.trailing_zeros())
+}
+
+#[inline(always)]
+fn syncers() -> Option<*mut Syncers> {
+    SYNCERS.get_ptr_mut(0)
+}
+
+/// By what whoever carries a call out is known: the thread's id, or the request's address as a number, with which the verifier allows
+/// what it does not with a pointer.
+#[inline(always)]
+fn id_of(call: &Inflight, key: InflightKey, is_request: bool) -> u64 {
+    if is_request { read::at(core::ptr::from_ref(&key) as Addr, 0).unwrap_or(0) } else { call.thread & 0xffff_ffff }
+}
+
+/// Whether any call is in flight.
+#[inline(always)]
+pub fn any() -> bool {
+    // SAFETY: a number that is read at once.
+    syncers().is_some_and(|all| unsafe { (&raw const (*all).in_flight).read_volatile() } != 0)
+}
+
+/// The place of a call, from 1 on; 0 for what has none.
+#[inline(always)]
+pub fn of(id: u64) -> u32 {
+    let Some(all) = syncers() else { return 0 };
+    if id == 0 {
+        return 0;
+    }
+    let first = place(id);
+    for probe in 0..SYNCER_PROBES {
+        let at = (first + probe) & MASK;
+        // SAFETY: in bounds by the mask; a number that is read at once.
+        if unsafe { (&raw const (*all).ids[at as usize]).read_volatile() } == id {
+            return at + 1;
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn at(place: u32) -> Option<&'static mut Partition> {
+    if place == 0 {
+        return None;
+    }
+    // SAFETY: see `Partition`.
+    unsafe { PARTITIONS.get_ptr_mut(place - 1)?.as_mut() }
+}
+
+/// The activity of the file, and that of the journal, that the call at a place may wait for.
+#[inline(always)]
+pub fn waits_for(place: u32) -> (u32, u32) {
+    at(place).map_or((0, 0), |call| (call.file, call.journal))
+}
+
+/// Takes a place for a call that is about to begin. Nothing is charged to it until [`begin`].
+#[inline(always)]
+pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool) {
+    let Some(all) = syncers() else { return };
+    // SAFETY: a number that is read at once.
+    if unsafe { (&raw const (*all).on).read_volatile() } == 0 {
+        return;
+    }
+    let id = id_of(call, key, is_request);
+    let taken = take(all, id);
+    let Some(new) = at(taken) else {
+        lost(Lost::SyncersFull);
+        return;
+    };
+    call.partition = taken;
+    // SAFETY: of a reference; events of the scheduler look at this first.
+    unsafe { (&raw mut new.state).write_volatile(state::CLOSED) }
+    new.parts = [0; _];
+    new.sites = site::DATA;
+    // What has no file, or several, knows of what it submits by itself.
+    new.file = activity::activity_enter(if call.inode == 0 { id | 1 << 40 } else { call.inode }) as u32;
+    new.journal = if call.dev == 0 { 0 } else { activity::activity_enter(u64::from(call.dev)) as u32 };
+}
+
+#[inline(always)]
+fn take(all: *mut Syncers, id: u64) -> u32 {
+    let first = place(id);
+    for probe in 0..SYNCER_PROBES {
+        let at = (first + probe) & MASK;
+        // SAFETY: in bounds by the mask; an atomic on a map value. What has changed it from zero has the place.
+        unsafe {
+            if atomic::set_if_zero(&raw mut (*all).ids[at as usize], id) == 0 {
+                atomic::add(&raw mut (*all).in_flight, 1);
+                return at + 1;
+            }
+        }
+    }
+    0
+}
+
+/// The call has begun: a thread's own on a processor; a request waits for somebody to carry it out.
+#[inline(always)]
+pub fn begin(call: &Inflight, is_request: bool) {
+    let Some(partition) = at(call.partition) else { return };
+    partition.last_ns = call.start_ns;
+    let first = if is_request {
+        partition.seen = activity::seen(partition.file, partition.journal);
+        state::BLOCKED
+    } else {
+        state::RUNS
+    };
+    // SAFETY: as in `reserve`.
+    unsafe { (&raw mut partition.state).write_volatile(first) }
+}
+
+/// Charges what has passed up to now, when a call ends at `now`; returns when it has ended, and on what its time went.
+#[inline(always)]
+pub fn close(place: u32, now: u64) -> (u64, Option<&'static Parts>) {
+    let Some(partition) = at(place) else { return (now, None) };
+    // A clock that has been read on another processor may be some nanoseconds ahead.
+    let now = if partition.last_ns > now { partition.last_ns } else { now };
+    charge(place, partition, now);
+    // SAFETY: as in `reserve`.
+    unsafe { (&raw mut partition.state).write_volatile(state::CLOSED) }
+    (now, Some(&partition.parts))
+}
+
+/// Gives the place of a call free.
+#[inline(always)]
+pub fn release(place: u32) {
+    let (Some(all), Some(partition)) = (syncers(), at(place)) else { return };
+    // SAFETY: in bounds by the mask; atomics on a map value.
+    unsafe {
+        (&raw mut partition.state).write_volatile(state::CLOSED);
+        activity::leave(partition.file);
+        activity::leave(partition.journal);
+        (&raw mut (*all).ids[((place - 1) & MASK) as usize]).write_volatile(0);
+        atomic::add(&raw mut (*all).in_flight, u64::MAX);
+    }
+}
+
+/// Its thread leaves the processor: blocked, or still runnable.
+#[inline(always)]
+pub fn switched_out(place: u32, blocked: bool, ctx: &impl EbpfContext) {
+    let Some(partition) = at(place) else { return };
+    if partition.state == state::CLOSED {
+        return;
+    }
+    charge(place, partition, now());
+    if blocked {
+        partition.sites = sites(ctx);
+        if partition.sites & (site::DATA | site::JOURNAL) != 0 {
+            partition.seen = activity::seen(partition.file, partition.journal);
+        }
+        partition.state = state::BLOCKED;
+    } else {
+        partition.state = state::RUNNABLE;
+    }
+}
+
+/// Its thread may run again, and waits for a processor.
+#[inline(always)]
+pub fn woken(place: u32) {
+    let Some(partition) = at(place) else { return };
+    if partition.state == state::BLOCKED {
+        charge(place, partition, now());
+        partition.state = state::RUNNABLE;
+    }
+}
+
+/// Its thread is on a processor.
+#[inline(always)]
+pub fn switched_in(place: u32) {
+    let Some(partition) = at(place) else { return };
+    if partition.state != state::CLOSED {
+        charge(place, partition, now());
+        partition.state = state::RUNS;
+    }
+}
+
+#[inline(always)]
+fn charge(place: u32, partition: &mut Partition, now: u64) {
+    let was = partition.last_ns;
+    if now <= was {
+        return;
+    }
+    partition.last_ns = now;
+    match partition.state {
+        state::RUNS => partition.parts[Phase::Cpu as usize] += now - was,
+        state::RUNNABLE => partition.parts[Phase::Runqueue as usize] += now - was,
+        _ => {
+            charge_blocked(u64::from(place), now - was);
+        }
+    }
+}
+
+/// Charges blocked time: to what the I/O of its file tells where it waits for that, else to what the function tells.
+///
+/// A global function, as in [`activity`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn charge_blocked(place: u64, ns: u64) -> u64 {
+    let Some(partition) = at(place as u32) else { return 0 };
+    let sites = partition.sites;
+    let mut left = ns;
+    if sites & site::FLUSH != 0 {
+        partition.parts[Phase::Flush as usize] += left;
+        left = 0;
+    } else if sites & site::JOURNAL != 0 {
+        if let Some(now) = activity::read(partition.journal) {
+            let flush = some_of(now.flush_ns, partition.seen.journal_flush_ns, &mut left);
+            partition.parts[Phase::Flush as usize] += flush;
+        }
+        partition.parts[Phase::Journal as usize] += left;
+        left = 0;
+    } else if sites & site::QUEUE != 0 {
+        partition.parts[Phase::Queue as usize] += left;
+        left = 0;
+    } else if sites & site::DATA != 0
+        && let Some(now) = activity::read(partition.file)
+    {
+        let seen = &partition.seen;
+        let device = some_of(now.device_ns, seen.device_ns, &mut left);
+        let flush = some_of(now.flush_ns, seen.flush_ns, &mut left);
+        let queue = some_of(now.queue_ns, seen.queue_ns, &mut left);
+        // Until its first request came, its data was on the way to the block layer.
+        let late = some_of(now.late_ns, seen.idle_ns, &mut left);
+        partition.parts[Phase::Device as usize] += device;
+        partition.parts[Phase::Flush as usize] += flush;
+        partition.parts[Phase::Queue as usize] += queue + late;
+    }
+    partition.parts[Phase::Other as usize] += left;
+    0
+}
+
+/// What has been added to a sum, but no more than is left; that is less for it.
+#[inline(always)]
+fn some_of(now: u64, seen: u64, left: &mut u64) -> u64 {
+    // Read while another processor adds to it, a sum may be behind by some nanoseconds.
+    let more = now.wrapping_sub(seen);
+    let more = if more as i64 <= 0 { 0 } else { more };
+    let more = if more > *left { *left } else { more };
+    *left -= more;
+    more
+}
+
+/// For what the current thread waits, as the functions tell that it is in.
+#[inline(always)]
+fn sites(ctx: &impl EbpfContext) -> u32 {
+    let mut frames = [0_u64; MAX_FRAMES];
+    // SAFETY: the helper writes into the buffer, whose size it is told.
+    let bytes =
+        unsafe { bpf_get_stack(ctx.as_ptr(), frames.as_mut_ptr().cast(), size_of::<[u64; MAX_FRAMES]>() as u32, 0) };
+    let mut sites = 0;
+    for (n, frame) in frames.iter().enumerate() {
+        if (n as i64) * 8 >= bytes {
+            break;
+        }
+        sites |= wait_site(*frame) as u32;
+    }
+    sites
+}
+
+/// What the function at an address waits for. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn wait_site(address: u64) -> u64 {
+    WAIT_FUNCTIONS.get(0).map_or(0, |functions| u64::from(functions.site_of(address)))
+}
