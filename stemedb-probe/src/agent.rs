@@ -2,10 +2,11 @@
 //! [`tasks`] is what goes on while it runs.
 
 mod discovery;
+mod slow;
 mod tasks;
 mod view;
 
-pub use tasks::serve;
+pub use tasks::{serve, trace};
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
@@ -16,15 +17,17 @@ use aya::maps::HashMap as BpfMap;
 use aya::maps::MapData;
 use stemedb_ebpf::{Inflight, InflightKey, Lost, MAX_INFLIGHT, RULE_CGROUP, RULE_EXE};
 
-use crate::config::Config;
+use crate::config::{Config, Slow};
 use crate::disks::Device;
 use crate::disks::mounts::Mount;
 use crate::files::open::{self, Located, Root};
 use crate::files::usage::Usage;
 use crate::files::{self, directories::Directories};
-use crate::kernel::{CAPABILITIES, Kernel, KernelError, Sizes};
+use crate::kernel::{CAPABILITIES, How, Kernel, KernelError, Sizes};
+use crate::probes::slow as slow_calls;
 use crate::probes::{disks, errors, events, lost, mapped, pending, sync, waits, write};
 use crate::process;
+use crate::slow::List;
 use crate::targets::Targets;
 use crate::targets::rules::Rules;
 
@@ -34,6 +37,11 @@ const TICK: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(10);
 /// How often /proc is looked through although the kernel side tells of every process.
 const RESCAN: Duration = Duration::from_mins(1);
+
+/// The ring of slow calls: some thousand of them, and where all are printed, as many as come in a tenth of a second.
+const SLOW_BYTES: u32 = 1 << 20;
+/// See [`SLOW_BYTES`].
+const TRACE_BYTES: u32 = 4 << 20;
 
 /// Capabilities that must be there before /proc is looked through, so that no process slips between.
 const LIFE: &[&str] = &["process", "rename", "exe", "cgroup"];
@@ -70,6 +78,8 @@ pub struct Agent {
     directories: Directories,
     readers: Readers,
     events: Option<events::Reader>,
+    slow: slow::SlowCalls,
+    slow_ring: Option<slow_calls::Reader>,
     usage: HashMap<(u32, u32), Usage>,
     mounts: HashMap<Place, Mount>,
     devices: BTreeMap<u32, Device>,
@@ -89,7 +99,10 @@ impl Agent {
     /// Loads, configures, attaches. When it returns, every call that begins is counted.
     pub fn start(config: Config) -> Result<Self, KernelError> {
         let classes = config.classes();
-        let mut kernel = Kernel::load(sizes(&config), config.hooks, config.btf.as_deref())?;
+        let mut kernel = Kernel::load(
+            sizes(&config),
+            How { hooks: config.hooks, btf: config.btf.as_deref(), without: &config.without },
+        )?;
         files::install_names(&mut kernel, &config)?;
         let targets = Targets::new(&mut kernel, &config)?;
         let specs = files::configured_directories(&config);
@@ -107,6 +120,8 @@ impl Agent {
             inflight: kernel.take("INFLIGHT")?,
         };
         let events = Some(events::Reader::new(&mut kernel)?);
+        let threshold = slow_calls::Threshold::new(&mut kernel, slow::first(config.slow))?;
+        let slow_ring = Some(slow_calls::Reader::new(&mut kernel)?);
         let mut agent = Self {
             config,
             classes,
@@ -115,6 +130,8 @@ impl Agent {
             directories,
             readers,
             events,
+            slow: slow::SlowCalls { threshold, list: List::default() },
+            slow_ring,
             usage: HashMap::new(),
             mounts: HashMap::new(),
             devices: BTreeMap::new(),
@@ -229,6 +246,7 @@ impl Agent {
             log::error!("cannot tell the kernel side about functions of modules: {error}");
         }
         self.sweep();
+        self.look_for_slow();
     }
 
     /// Devices come and go, and may come back by another name: one that is gone keeps its last one, until another has that.
@@ -319,6 +337,10 @@ fn sizes(config: &Config) -> Sizes {
         class_rules: len(files::name_rules(config).len()),
         exe_paths: rules.has(RULE_EXE),
         cgroups: rules.has(RULE_CGROUP),
+        slow_bytes: match config.slow {
+            Slow::Slowest => SLOW_BYTES,
+            Slow::From(_) => TRACE_BYTES,
+        },
         named_directories: files::named_directories(config).iter().fold(0, |bits, named| bits | 1 << named.target),
     }
 }

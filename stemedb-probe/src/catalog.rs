@@ -2,6 +2,7 @@
 //! checks derive from it.
 
 use serde::Serialize;
+use stemedb_ebpf::phases::{MEANINGS, PHASES};
 
 /// Prometheus' types that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,6 +83,7 @@ macro_rules! metrics {
 metrics! {
     FsyncLatency, "fsync_latency_seconds", Histogram, File, ["op"], "Time from the entry to the return of a sync call (fsync, fdatasync, sync_file_range, msync, syncfs, sync), failed ones too.";
     FsyncLatencyMax, "fsync_latency_max_seconds", Gauge, File, ["op"], "The longest sync call since the agent started.";
+    FsyncPhase, "fsync_phase_seconds_total", Counter, File, ["phase"], "Where the time of sync calls went; over all phases it is the sum of fsync_latency_seconds.";
     FlushLatency, "flush_latency_seconds", Histogram, File, [], "Time from the first write to a file that no fsync or fdatasync of it has covered to the return of the one that does.";
     WriteLatency, "write_latency_seconds", Histogram, File, [], "Time from the entry to the return of a call of the write family, failed ones too.";
     Writes, "writes_total", Counter, File, ["op"], "Calls of the write family, failed ones too.";
@@ -161,6 +163,11 @@ pub fn page(namespace: &str) -> String {
         sum by (target, device) (rate(stemedb_disk_bytes_total{op=\"write\"}[5m]))\n\
         / on (target) group_left sum by (target) (rate(stemedb_wal_bytes_written_total[5m]) or rate(stemedb_file_bytes_written_total[5m])\n\
         \x20 or rate(stemedb_wal_mapped_dirtied_bytes_total[5m]) or rate(stemedb_file_mapped_dirtied_bytes_total[5m]))\n```\n";
+    out += "\n## Phases of a sync call\n\nThe values of `phase`; how to read them is in [phases.md](phases.md). Blocked time is charged at each instant to the first \
+        of `flush`, `journal`, `device`, `queue`, `other` that is known.\n\n| phase | the call is |\n|---|---|\n";
+    for (phase, meaning) in PHASES.iter().zip(MEANINGS) {
+        out += &format!("| `{phase}` | {meaning} |\n");
+    }
     out += "\n## Operations\n\nThe values of `op`, by family:\n\n| op | family |\n|---|---|\n";
     for op in stemedb_ebpf::ops::OPS {
         out += &format!("| `{}` | {} |\n", op.name, format!("{:?}", op.family).to_lowercase());
@@ -245,6 +252,7 @@ mod tests {
             METRICS.iter().flat_map(|metric| metric.names("stemedb")).map(|(name, _)| name).collect();
         for name in [
             "fsync_latency_seconds",
+            "fsync_phase_seconds_total",
             "flush_latency_seconds",
             "writes_total",
             "bytes_written_total",

@@ -7,8 +7,9 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::profiles::{self, Profile};
-use crate::config::{self, Config, ConfigError, FilePattern, ProcessPattern};
-use crate::kernel::Mode;
+use crate::config::{self, Config, ConfigError, FilePattern, ProcessPattern, Slow};
+use crate::kernel::{How, Mode};
+use crate::trace::{self, Options};
 use crate::{catalog, doctor};
 
 /// Nothing failed.
@@ -36,6 +37,11 @@ enum Command {
     /// Examples: stemedb-probe run --profile postgres, or by hand: stemedb-probe run --target pg:comm=postgres --class
     /// pg:wal=/var/lib/postgresql/15/main/pg_wal
     Run(RunArgs),
+    /// Print each slow sync call as it ends, with where its time went, until Ctrl-C
+    ///
+    /// Then a summary follows. Examples: stemedb-probe trace --profile postgres, or: stemedb-probe trace --target db:pid=4711
+    /// --slower-than 2ms --json
+    Trace(TraceArgs),
     /// Tell what this kernel allows, which hook each capability would use, what is missing and how to get it
     Doctor {
         /// As JSON
@@ -47,6 +53,9 @@ enum Command {
         /// As for `run`
         #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
         hooks: Mode,
+        /// As for `run`
+        #[arg(long, value_name = "CAPABILITY", value_parser = config::parse_without)]
+        without: Vec<String>,
     },
     /// List every metric: name, labels, type and what it means
     Metrics {
@@ -67,12 +76,38 @@ enum Command {
 /// What `run` takes.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Configuration in TOML; the flags below win over it
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Address to serve /metrics, /status, /healthz and /readyz on [default: 127.0.0.1:18190]
+    /// Address to serve /metrics, /status, /api/v1/slow, /healthz and /readyz on [default: 127.0.0.1:18190]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::parse_listen)]
     listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+/// What `trace` takes.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Print calls that took at least this long: a number with ns, us, ms or s; 0 is every call
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = trace::parse_time)]
+    slower_than: std::time::Duration,
+    /// One JSON object a line, without header and summary
+    #[arg(long)]
+    json: bool,
+    /// End after so many calls
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after so long
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+/// What is to be watched, and how.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Configuration in TOML; the flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[arg(long, value_name = "[NAME:]PROFILE", value_parser = profiles::parse_profile_flag, help = profiles::help())]
     profile: Vec<(String, &'static Profile)>,
     /// Processes to watch: KEY is comm, exe, cgroup, unit (globs) or pid (and what it forks from then on); several rules for a NAME add up
@@ -88,19 +123,41 @@ pub struct RunArgs {
     /// Hooks to use, for tests and for reports of bugs: the figures are the same with each [default: auto]
     #[arg(long, value_enum, value_name = "WHICH")]
     hooks: Option<Mode>,
+    /// Do without a capability that `stemedb-probe doctor` lists: for what it costs, or to see what is lost without it
+    #[arg(long, value_name = "CAPABILITY", value_parser = config::parse_without)]
+    without: Vec<String>,
 }
 
 impl RunArgs {
     /// The file and the flags together.
     pub fn resolve(&self) -> Result<Config, ConfigError> {
+        let mut config = self.watch.resolve()?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        Ok(config)
+    }
+}
+
+impl TraceArgs {
+    /// The file and the flags together.
+    pub fn resolve(&self) -> Result<(Config, Options), ConfigError> {
+        let mut config = self.watch.resolve()?;
+        config.slow = Slow::From(u64::try_from(self.slower_than.as_nanos()).unwrap_or(u64::MAX));
+        let seconds = self.seconds.map(std::time::Duration::from_secs);
+        Ok((config, Options { json: self.json, count: self.count, seconds, slower_than: self.slower_than }))
+    }
+}
+
+impl WatchArgs {
+    /// The file and the flags together.
+    pub fn resolve(&self) -> Result<Config, ConfigError> {
         let mut config = self.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-        if let Some(listen) = self.listen {
-            config.listen = listen;
-        }
         if self.btf.is_some() {
             config.btf.clone_from(&self.btf);
         }
         config.hooks = self.hooks.unwrap_or(config.hooks);
+        if !self.without.is_empty() {
+            config.without.clone_from(&self.without);
+        }
         for (name, profile) in &self.profile {
             config.target_mut(name)?.profile = Some(profile);
         }
@@ -140,7 +197,13 @@ pub fn main(cli: Cli) -> ExitCode {
             Ok(config) => crate::run_until_signal(config),
             Err(error) => return usage(&error),
         },
-        Command::Doctor { json, btf, hooks } => doctor::run(json, hooks, btf.as_deref()),
+        Command::Trace(args) => match args.resolve() {
+            Ok((config, options)) => trace::run_until_signal(config, options),
+            Err(error) => return usage(&error),
+        },
+        Command::Doctor { json, btf, hooks, without } => {
+            doctor::run(json, How { hooks, btf: btf.as_deref(), without: &without })
+        }
         Command::Metrics { json, markdown } => print_metrics(json, markdown),
         Command::CheckConfig { file } => {
             match config::read_file(&file).and_then(|config| in_file(&file, config.finish())) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use stemedb_ebpf::glob::{Automaton, MAX_ITEMS};
 use stemedb_ebpf::{CHILD_NAME, MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE};
 
-use crate::kernel::Mode;
+use crate::kernel::{CAPABILITIES, Mode};
 
 /// Where the agent listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:18190";
@@ -203,8 +203,21 @@ pub struct Config {
     pub btf: Option<PathBuf>,
     /// Which hooks to use.
     pub hooks: Mode,
+    /// Capabilities to do without.
+    pub without: Vec<String>,
+    /// What is told of slow calls.
+    pub slow: Slow,
     /// What to watch.
     pub targets: Vec<Target>,
+}
+
+/// What is told of slow calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slow {
+    /// The slowest ones of the last hour.
+    Slowest,
+    /// Every one that takes this long, in nanoseconds.
+    From(u64),
 }
 
 impl Default for Config {
@@ -214,6 +227,8 @@ impl Default for Config {
             namespace: "stemedb".to_owned(),
             btf: None,
             hooks: Mode::default(),
+            without: Vec::new(),
+            slow: Slow::Slowest,
             targets: Vec::new(),
         }
     }
@@ -284,6 +299,18 @@ pub fn check_label(what: &str, name: &str) -> Result<(), ConfigError> {
         );
     }
     Ok(())
+}
+
+/// The name of a capability that can be done without.
+pub fn parse_without(name: &str) -> Result<String, ConfigError> {
+    let optional = CAPABILITIES.iter().filter(|one| !one.required).map(|one| one.name);
+    if optional.clone().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    if CAPABILITIES.iter().any(|known| known.name == name) {
+        return bad!("capability {name} cannot be done without");
+    }
+    unknown("capability", name, optional, "what to do without")
 }
 
 /// `NAME:KEY=PATTERN` of `--target`.
@@ -376,6 +403,8 @@ mod tests {
         assert!(error("[[target]]\nname='a'\npid=0").contains("not a process id"));
         assert!(error("[[target]]\nname='a'\ncomm='x'\n[target.class]\nwal='w/x'").contains("absolute path"));
         assert!(error("[[target]]\nname='a'\ncomm='x'\n[target.class]\nother='/x'").contains("left over"));
+        assert!(error("without = ['shed']").contains("did you mean \"sched\"?"));
+        assert!(error("without = ['sync']").contains("cannot be done without"));
         assert!(error("listen = 7").contains("not a string"));
         assert!(error("= 7").contains("TOML"));
     }

@@ -9,7 +9,7 @@ use crate::cli::print;
 use crate::config::Config;
 use crate::kernel::hooks::Verdict;
 use crate::kernel::syscalls::Arch;
-use crate::kernel::{CAPABILITIES, Kernel, KernelError, Mode, Sizes, btf, privileges};
+use crate::kernel::{CAPABILITIES, How, Kernel, KernelError, Sizes, btf, privileges};
 use crate::process;
 
 /// What was found.
@@ -24,8 +24,8 @@ struct Report {
 }
 
 /// Looks, prints, and fails when the agent could not run.
-pub fn run(as_json: bool, hooks: Mode, btf: Option<&Path>) -> anyhow::Result<()> {
-    let report = look(hooks, btf);
+pub fn run(as_json: bool, how: How<'_>) -> anyhow::Result<()> {
+    let report = look(how);
     print(&if as_json { format!("{:#}\n", json(&report)) } else { text(&report) })?;
     match &report.problem {
         None => Ok(()),
@@ -33,9 +33,9 @@ pub fn run(as_json: bool, hooks: Mode, btf: Option<&Path>) -> anyhow::Result<()>
     }
 }
 
-fn look(hooks: Mode, btf: Option<&Path>) -> Report {
+fn look(how: How<'_>) -> Report {
     let missing = privileges::missing();
-    let path = btf.unwrap_or(Path::new(btf::VMLINUX));
+    let path = how.btf.unwrap_or(Path::new(btf::VMLINUX));
     let resolution = btf::resolve(path, Arch::HOST);
     let missing_fields = resolution.as_ref().map_or_else(
         |_| Vec::new(),
@@ -59,7 +59,7 @@ fn look(hooks: Mode, btf: Option<&Path>) -> Report {
         problem: None,
         advice: advice(),
     };
-    match attach_all(hooks, btf) {
+    match attach_all(how) {
         Ok(verdicts) => report.capabilities = verdicts,
         Err(error) => report.problem = Some(report.privileges.clone().unwrap_or_else(|| error.to_string())),
     }
@@ -72,7 +72,7 @@ fn foreign() -> Need {
 }
 
 /// Attaches everything for a moment, with no target: nothing is counted, and all is gone when this returns.
-fn attach_all(hooks: Mode, btf: Option<&Path>) -> Result<Vec<Verdict>, KernelError> {
+fn attach_all(how: How<'_>) -> Result<Vec<Verdict>, KernelError> {
     let sizes = Sizes {
         targets: 1,
         classes: 2,
@@ -81,8 +81,9 @@ fn attach_all(hooks: Mode, btf: Option<&Path>) -> Result<Vec<Verdict>, KernelErr
         exe_paths: true,
         cgroups: true,
         named_directories: u64::MAX,
+        slow_bytes: 1 << 18,
     };
-    let mut kernel = Kernel::load(sizes, hooks, btf)?;
+    let mut kernel = Kernel::load(sizes, how)?;
     let names: Vec<&str> = CAPABILITIES.iter().map(|capability| capability.name).collect();
     kernel.attach(&names)?;
     Ok(kernel.verdicts().to_vec())

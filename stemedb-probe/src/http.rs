@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use crate::agent::Agent;
 use crate::export::status::status;
 use crate::export::{Format, families, write};
+use crate::slow;
 
 /// A client has this long to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,16 +99,29 @@ fn answer(agent: &mut Agent, request: &Request<Incoming>) -> Answer {
             }
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         },
+        "/api/v1/slow" => respond(StatusCode::OK, "application/json", format!("{}\n", slow(agent))),
         // The server runs only once everything is attached.
         "/healthz" | "/readyz" => text(StatusCode::OK, "ok\n"),
         "/" => respond(StatusCode::OK, "text/html; charset=utf-8", INDEX.to_owned()),
-        _ => text(StatusCode::NOT_FOUND, "not here; there are /metrics, /status, /healthz and /readyz\n"),
+        _ => text(StatusCode::NOT_FOUND, "not here; there are /metrics, /status, /api/v1/slow, /healthz and /readyz\n"),
     }
 }
 
 const INDEX: &str = "<!doctype html><title>stemedb-probe</title><h1>stemedb-probe</h1><ul>\
     <li><a href=\"/metrics\">/metrics</a>: for Prometheus<li><a href=\"/status\">/status</a>: targets, files, capabilities, figures as JSON\
+    <li><a href=\"/api/v1/slow\">/api/v1/slow</a>: the slowest sync calls of the last hour, with where their time went, as JSON\
     <li><a href=\"/healthz\">/healthz</a>, <a href=\"/readyz\">/readyz</a></ul>\n";
+
+/// The slowest calls of the last hour.
+fn slow(agent: &Agent) -> serde_json::Value {
+    let (calls, threshold) = agent.slowest();
+    serde_json::json!({
+        "seconds": slow::KEPT.as_secs(),
+        "capacity": slow::CAPACITY,
+        "slower_than_ns": threshold,
+        "calls": calls,
+    })
+}
 
 fn metrics(agent: &mut Agent, request: &Request<Incoming>) -> Answer {
     let began = Instant::now();

@@ -17,10 +17,13 @@ pub mod http;
 pub mod kernel;
 pub mod probes;
 pub mod process;
+pub mod slow;
 pub mod snapshot;
 pub mod targets;
+pub mod trace;
 
 use std::future::Future;
+use std::pin::Pin;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +31,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::kernel::privileges;
+
+/// Resolves when it is time to end.
+pub(crate) type Shutdown = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Runs the agent until `shutdown` resolves. Everything in the kernel goes with the process, however it ends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -41,6 +47,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 
 /// Runs the agent until SIGTERM, SIGINT or SIGHUP.
 pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
+    until_signal(|shutdown| run(config, shutdown))
+}
+
+/// Runs something that ends with SIGTERM, SIGINT or SIGHUP at the latest.
+pub(crate) fn until_signal<R: Future<Output = anyhow::Result<()>>>(
+    what: impl FnOnce(Shutdown) -> R,
+) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
@@ -53,6 +66,6 @@ pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
             if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         });
         // It holds the agent: too much for a stack.
-        tokio::task::LocalSet::new().run_until(Box::pin(run(config, shutdown))).await
+        tokio::task::LocalSet::new().run_until(Box::pin(what(Box::pin(shutdown)))).await
     })
 }

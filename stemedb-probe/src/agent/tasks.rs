@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
+use anyhow::Context;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 
@@ -13,20 +15,66 @@ use super::{Agent, MEASURE, Measurable, TICK};
 use crate::disks::mounts;
 use crate::files::{open, usage};
 use crate::http;
-use crate::probes::events;
+use crate::probes::{events, slow};
+use crate::slow::Call;
 
-/// Serves HTTP and keeps the agent up to date until `shutdown` resolves.
-pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+/// Keeps the agent up to date, and gives each slow call to `take` until that breaks, or `shutdown` resolves. Returns the agent, which
+/// has stopped.
+pub async fn trace(
+    mut agent: Agent,
+    shutdown: impl Future<Output = ()>,
+    mut take: impl FnMut(Option<Call>) -> ControlFlow<()>,
+) -> anyhow::Result<Rc<RefCell<Agent>>> {
+    let slow = agent.slow_ring.take().context("the slow calls are another's already")?;
+    let mut slow = polled(slow)?;
+    let agent = in_background(agent)?;
+    let print = async {
+        loop {
+            let mut guard = slow.readable_mut().await?;
+            while let Some(told) = guard.get_inner_mut().take_next() {
+                let call = agent.borrow_mut().named(told);
+                if take(Some(call)).is_break() {
+                    return Ok::<_, std::io::Error>(());
+                }
+            }
+            guard.clear_ready();
+            if take(None).is_break() {
+                return Ok(());
+            }
+            // Others have something to do as well.
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = shutdown => {}
+        done = print => done?,
+    }
+    agent.borrow_mut().stop();
+    Ok(agent)
+}
+
+/// Spawns what keeps an agent up to date.
+fn in_background(mut agent: Agent) -> anyhow::Result<Rc<RefCell<Agent>>> {
     let events = agent.events.take();
     let inotify = polled(agent.directories.inotify().as_fd().try_clone_to_owned()?)?;
-    let address = listener.local_addr()?;
     let agent = Rc::new(RefCell::new(agent));
-    log::info!("ready: http://{address}/metrics");
     if let Some(events) = events {
         tokio::task::spawn_local(follow_events(Rc::clone(&agent), polled(events)?));
     }
     tokio::task::spawn_local(follow_directories(Rc::clone(&agent), inotify));
     tokio::task::spawn_local(keep_up_to_date(Rc::clone(&agent)));
+    Ok(agent)
+}
+
+/// Serves HTTP and keeps the agent up to date until `shutdown` resolves.
+pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let slow = agent.slow_ring.take();
+    let address = listener.local_addr()?;
+    let agent = in_background(agent)?;
+    log::info!("ready: http://{address}/metrics");
+    if let Some(slow) = slow {
+        tokio::task::spawn_local(follow_slow(Rc::clone(&agent), polled(slow)?));
+    }
     tokio::task::spawn_local(measure(Rc::clone(&agent)));
     tokio::task::spawn_local(http::serve(Rc::clone(&agent), listener));
     shutdown.await;
@@ -45,6 +93,16 @@ async fn follow_events(agent: Rc<RefCell<Agent>>, mut events: AsyncFd<events::Re
     while let Ok(mut guard) = events.readable_mut().await {
         agent.borrow_mut().drain_events(guard.get_inner_mut());
         guard.clear_ready();
+    }
+}
+
+async fn follow_slow(agent: Rc<RefCell<Agent>>, mut slow: AsyncFd<slow::Reader>) {
+    while let Ok(mut guard) = slow.readable_mut().await {
+        if agent.borrow_mut().drain_slow(guard.get_inner_mut()) {
+            tokio::task::yield_now().await;
+        } else {
+            guard.clear_ready();
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::profiles::Profile;
-use super::{Config, ConfigError, DEFAULT_LISTEN, FilePattern, KEYS, ProcessPattern, Target, check_class, unknown};
+use super::{Config, ConfigError, DEFAULT_LISTEN, FilePattern, KEYS, ProcessPattern, Target, check_class, parse_without, unknown};
 use crate::kernel::Mode;
 
 /// Reads a TOML file into a configuration that the flags may then change.
@@ -31,8 +31,12 @@ pub fn parse_toml(text: &str) -> Result<Config, ConfigError> {
             "namespace" => config.namespace = check_namespace(string(value, key)?)?,
             "btf" => config.btf = Some(PathBuf::from(string(value, key)?)),
             "hooks" => config.hooks = parse_hooks(string(value, key)?)?,
+            "without" => {
+                config.without =
+                    strings(value, key)?.iter().map(|name| parse_without(name)).collect::<Result<_, _>>()?;
+            }
             "target" => read_targets(value, &mut config)?,
-            _ => return unknown("key", key, ["listen", "namespace", "btf", "hooks", "target"].into_iter(), "the file"),
+            _ => return unknown("key", key, ["listen", "namespace", "btf", "hooks", "without", "target"].into_iter(), "the file"),
         }
     }
     Ok(config)

@@ -2,6 +2,7 @@
 
 use stemedb_ebpf::LOST;
 use stemedb_ebpf::ops::{Family as OpFamily, OPS, SYNC_OPS};
+use stemedb_ebpf::phases::PHASES;
 use stemedb_ebpf::slots::{BOUNDS, SIZE_SLOTS, SLOTS, bound_seconds};
 
 use super::disks;
@@ -87,6 +88,10 @@ fn cell_samples(id: Id, snapshot: &Snapshot, target: u32, class: u32) -> Samples
         }
         Id::FsyncLatencyMax => {
             syncs.iter().map(|s| (op_label(s.op), Value::Number(Number::Nanoseconds(s.max_ns)))).collect()
+        }
+        Id::FsyncPhase => {
+            let sum = |phase: usize| Value::Number(Number::Nanoseconds(syncs.iter().map(|s| s.phases[phase]).sum()));
+            PHASES.iter().enumerate().map(|(n, phase)| (vec![("phase", (*phase).to_owned())], sum(n))).collect()
         }
         Id::WriteLatency => vec![(vec![], write.map_or_else(|| latency(&[0; SLOTS], 0), |w| of_latency(&w.latency)))],
         Id::FlushLatency => vec![(vec![], write.map_or_else(|| latency(&[0; SLOTS], 0), |w| of_latency(&w.flush)))],

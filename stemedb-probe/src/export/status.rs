@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use stemedb_ebpf::LOST;
 use stemedb_ebpf::ops::{OPS, SYNC_OPS};
+use stemedb_ebpf::phases::{PHASES, Parts};
 use stemedb_ebpf::slots::{QUANTILE_ERROR, quantile};
 
 use super::disks;
@@ -84,6 +85,7 @@ fn syncs(snapshot: &Snapshot) -> Value {
             "calls": s.calls,
             "sum_ns": s.sum_ns,
             "max_ns": s.max_ns,
+            "phases_ns": phases(&s.phases),
             "quantiles": quantiles(&s.slots),
             "slots": sparse(&s.slots),
         })
@@ -120,6 +122,11 @@ fn mapped(snapshot: &Snapshot) -> Value {
 fn errors(snapshot: &Snapshot) -> Value {
     let one = |e: &crate::probes::errors::ErrorSeries| json!({ "target": target(snapshot, e.target), "class": class(snapshot, e.class), "op": op_name(e.op), "error": e.error, "count": e.count });
     snapshot.errors.iter().map(one).collect()
+}
+
+/// Time by the names of the phases.
+pub fn phases(parts: &Parts) -> Map<String, Value> {
+    PHASES.iter().zip(parts).map(|(phase, ns)| ((*phase).to_owned(), json!(ns))).collect()
 }
 
 pub(super) fn quantiles(slots: &[u64]) -> Value {

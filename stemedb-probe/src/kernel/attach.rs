@@ -2,6 +2,7 @@
 
 use aya::programs::{BtfTracePoint, FEntry, FExit, ProgramError, ProgramFd, RawTracePoint};
 use aya::{Btf, Ebpf};
+use stemedb_ebpf::phases::{MAX_SYNCERS, Syncers};
 
 use super::btf::Resolution;
 use super::capabilities::CAPABILITIES;
@@ -28,6 +29,10 @@ impl Kernel {
     pub fn attach(&mut self, names: &[&str]) -> Result<(), KernelError> {
         for capability in CAPABILITIES.iter().filter(|capability| names.contains(&capability.name)) {
             let verdict = self.attach_best(capability);
+            if capability.name == "sched" && verdict.hook.is_some() {
+                // Sync calls are hooked later, so that none is in flight yet.
+                self.fill("SYNCERS", &[Syncers { in_flight: 0, on: 1, ids: [0; MAX_SYNCERS] }])?;
+            }
             self.verdicts.push(demand(capability, verdict)?);
         }
         Ok(())
@@ -47,13 +52,21 @@ impl Kernel {
     }
 
     fn attach_best(&mut self, capability: &'static Capability) -> Verdict {
+        if self.leaves_out(capability.name) {
+            return Verdict::off(capability, "left out by --without");
+        }
         if capability.name == "cgroup" && !self.sizes.cgroups {
             return Verdict::off(capability, "no cgroup or unit rule is configured, so nothing is attached for it");
         }
         if capability.name == "exe" && !self.sizes.exe_paths {
             return Verdict::off(capability, "no exe rule is configured, so no path is read");
         }
-        if capability.name == "journal" && !self.end_functions {
+        let addresses = match capability.name {
+            "journal" => self.symbols.ends != 0,
+            "wait_sites" => self.symbols.waits != 0,
+            _ => true,
+        };
+        if !addresses {
             return Verdict::off(
                 capability,
                 format!("{KALLSYMS} tells no addresses: CAP_SYSLOG, or a lower kernel.kptr_restrict"),

@@ -133,6 +133,61 @@ pub const CAPABILITIES: &[Capability] = &[
         }],
     },
     Capability {
+        name: "sched",
+        gives: "how long sync calls are on a processor, wait for one, and are blocked",
+        without: "the whole time of every sync call is in phase other",
+        required: false,
+        hooks: &[
+            Hook {
+                name: "sched_switch+wakeup",
+                programs: &[
+                    tracepoint!("sched_wakeup"[TASK]),
+                    Attach { program: "sched_switch", place: Place::Tracepoint(&[SWITCH_WITH_STATE]) },
+                ],
+                needs: &[],
+                helpers: &[],
+                typed: false,
+            },
+            // Before 5.18 the state of the thread that leaves is read from the thread.
+            Hook {
+                name: "sched_switch+wakeup without state",
+                programs: &[
+                    tracepoint!("sched_wakeup"[TASK]),
+                    tracepoint!("sched_switch" [Arg::Any, TASK, TASK]),
+                ],
+                needs: &[Need::Sched],
+                helpers: &[],
+                typed: false,
+            },
+        ],
+    },
+    Capability {
+        name: "wait_sites",
+        gives: "in which of the kernel's functions a sync call is blocked: waiting for data, a request, the journal or a flush",
+        without: "all blocked time of sync calls is in phase other",
+        required: false,
+        hooks: &[Hook {
+            name: "kallsyms+bpf_get_stack",
+            programs: &[],
+            needs: &[],
+            helpers: &[("get_stack", "4.18")],
+            typed: false,
+        }],
+    },
+    Capability {
+        name: "paths",
+        gives: "the paths of the files of slow calls",
+        without: "slow calls have an inode number and no path",
+        required: false,
+        hooks: &[Hook {
+            name: "dentries and mounts",
+            programs: &[],
+            needs: &[Need::Paths, Need::ExePath],
+            helpers: &[],
+            typed: false,
+        }],
+    },
+    Capability {
         name: "uring",
         gives: "writes and syncs by io_uring",
         without: "requests of io_uring are not counted, only the calls that submit them, as lost",
@@ -223,7 +278,7 @@ pub const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "block",
         gives: "block I/O by device: latency, counts, bytes, flushes and errors, charged to targets and classes",
-        without: "no disk metrics",
+        without: "no disk metrics, and no phases device and queue of sync calls, nor the flush in a journal's commit: that time is in other and journal",
         required: false,
         hooks: &[
             requests!(
@@ -281,6 +336,9 @@ pub const CAPABILITIES: &[Capability] = &[
         }],
     },
 ];
+
+/// `sched_switch` with the state of the thread that leaves: from 5.18 on.
+pub const SWITCH_WITH_STATE: Point = Point { name: "sched_switch", args: &[Arg::Any, TASK, TASK, Arg::Integer] };
 
 /// Requests as they enter the block layer, in the thread that submits them: from 6.5 on.
 pub const REQUEST_START: Point = Point { name: "block_io_start", args: &[REQUEST] };

@@ -17,4 +17,4 @@ pub mod types;
 
 pub use capabilities::CAPABILITIES;
 pub use hooks::{Mode, Verdict};
-pub use object::{Kernel, KernelError, Sizes};
+pub use object::{How, Kernel, KernelError, Sizes};

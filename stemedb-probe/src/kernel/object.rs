@@ -14,7 +14,7 @@ use stemedb_ebpf::{RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Se
 
 use super::attach::{Attached, explain};
 use super::btf::{self, BtfError, Resolution};
-use super::capabilities::{COMPLETE_WITH_ERRNO, REQUEST_START, URING_COMPLETE_CQE};
+use super::capabilities::{COMPLETE_WITH_ERRNO, REQUEST_START, SWITCH_WITH_STATE, URING_COMPLETE_CQE};
 use super::hooks::{Mode, Verdict};
 use super::programs::{self, ProgramFigures};
 use super::symbols;
@@ -95,6 +95,8 @@ pub struct Sizes {
     pub cgroups: bool,
     /// One bit for each target that has classes by the names of directories.
     pub named_directories: u64,
+    /// Bytes of the ring of slow calls, a power of two.
+    pub slow_bytes: u32,
 }
 
 impl Sizes {
@@ -124,12 +126,33 @@ pub struct Kernel {
     pub(super) types: Option<(Resolution, Btf)>,
     pub(super) sizes: Sizes,
     pub(super) choice: Choice,
-    /// Whether the kernel side knows functions by their addresses.
-    pub(super) end_functions: bool,
+    /// What the kernel side knows of functions by their addresses.
+    pub(super) symbols: Known,
+    without: Vec<String>,
     /// The names of the modules that were loaded then.
     modules: Option<Vec<u8>>,
     /// Where the type information comes from.
     path: String,
+}
+
+/// What the kernel side is loaded with.
+#[derive(Debug, Clone, Copy)]
+pub struct How<'a> {
+    /// Which hooks to use.
+    pub hooks: Mode,
+    /// Type information, when not the kernel's own file.
+    pub btf: Option<&'a Path>,
+    /// Capabilities to do without.
+    pub without: &'a [String],
+}
+
+/// Functions whose addresses the kernel side knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    /// Those that end bios and buffers.
+    pub(super) ends: usize,
+    /// Those in which threads wait.
+    pub(super) waits: usize,
 }
 
 /// How the kernel side is loaded.
@@ -142,8 +165,9 @@ pub struct Choice {
 }
 
 impl Kernel {
-    /// Loads the object for a configuration, with the kernel's BTF or that of `btf`. Nothing is attached yet.
-    pub fn load(sizes: Sizes, mode: Mode, btf: Option<&Path>) -> Result<Self, KernelError> {
+    /// Loads the object for a configuration. Nothing is attached yet.
+    pub fn load(sizes: Sizes, how: How<'_>) -> Result<Self, KernelError> {
+        let How { hooks: mode, btf, .. } = how;
         let own = Path::new(btf::VMLINUX);
         let path = btf.unwrap_or(own);
         let resolution = btf::resolve(path, Arch::HOST)?;
@@ -162,6 +186,7 @@ impl Kernel {
             .map_max_entries("MAPPED_STATS", sizes.cells())
             .map_max_entries("DISK_LATENCIES", disks * DISK_OPS_EACH)
             .map_max_entries("DISK_FLUSHES", disks)
+            .map_max_entries("SLOW", sizes.slow_bytes)
             .load(&object)?;
         let mut kernel = Self {
             ebpf,
@@ -170,7 +195,8 @@ impl Kernel {
             types: Some((resolution, aya_btf)),
             sizes,
             choice,
-            end_functions: false,
+            symbols: Known::default(),
+            without: how.without.to_vec(),
             modules: None,
             path: path.display().to_string(),
         };
@@ -196,8 +222,13 @@ impl Kernel {
         }
     }
 
-    /// Tells the kernel side which functions end which bios, once more where modules have come or gone. Without that some origins
-    /// are not known.
+    /// Whether a capability is not wanted.
+    pub(super) fn leaves_out(&self, capability: &str) -> bool {
+        self.without.iter().any(|name| name == capability)
+    }
+
+    /// Tells the kernel side which functions end which bios, and in which threads wait for what, once more where modules have come
+    /// or gone. Without that some origins and some phases are not known.
     pub fn learn_functions(&mut self) -> Result<(), KernelError> {
         let modules = std::fs::read(symbols::MODULES).unwrap_or_default();
         // Columns of use counts change all the time.
@@ -211,10 +242,23 @@ impl Kernel {
             return Ok(());
         }
         self.modules = Some(names);
-        let functions = symbols::end_functions().unwrap_or_else(|error| {
-            log::warn!("cannot read {}: {error}", symbols::KALLSYMS);
-            Vec::new()
-        });
+        let mut found = match symbols::read() {
+            Ok(found) => found,
+            Err(error) => {
+                // What is known stays known.
+                log::warn!("cannot read {}: {error}", symbols::KALLSYMS);
+                return Ok(());
+            }
+        };
+        if self.leaves_out("journal") {
+            found.ends.clear();
+        }
+        if self.leaves_out("wait_sites") {
+            found.waits.clear();
+        }
+        self.symbols = Known { ends: found.ends.len(), waits: found.waits.len() };
+        self.fill("WAIT_FUNCTIONS", &[symbols::table(&found.waits)])?;
+        let functions = found.ends;
         let map = self.ebpf.map_mut("END_FUNCTIONS").ok_or(KernelError::Map("END_FUNCTIONS"))?;
         let mut map: aya::maps::HashMap<&mut MapData, u64, u32> = map.try_into()?;
         let gone: Vec<u64> =
@@ -225,7 +269,6 @@ impl Kernel {
         for address in &gone {
             map.remove(address)?;
         }
-        self.end_functions = !functions.is_empty();
         Ok(())
     }
 
@@ -353,6 +396,8 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
         requests_start: u32::from(types.check(Kind::Tracepoint, &REQUEST_START).is_ok()),
         status_is_errno: u32::from(types.check(Kind::Tracepoint, &COMPLETE_WITH_ERRNO).is_ok()),
         targets: sizes.targets,
+        switch_state: u32::from(types.check(Kind::Tracepoint, &SWITCH_WITH_STATE).is_ok()),
+        paths: u32::from(has(Need::Paths) && has(Need::ExePath)),
         swap_flag: types.constant(SWAP).map_or(0, |bit| 1 << bit),
         named_directories: sizes.named_directories,
     }

@@ -3,6 +3,7 @@
 use aya::maps::{MapData, PerCpuArray};
 use serde::Serialize;
 use stemedb_ebpf::ops::SYNC_OPS;
+use stemedb_ebpf::phases::Parts;
 use stemedb_ebpf::slots::SLOTS;
 use stemedb_ebpf::{SYNC_CELL, SyncStats};
 
@@ -24,6 +25,8 @@ pub struct SyncSeries {
     pub sum_ns: u64,
     /// The longest.
     pub max_ns: u64,
+    /// Where that time went, by [`stemedb_ebpf::phases::Phase`], in nanoseconds.
+    pub phases: Parts,
     /// Latencies by slot.
     pub slots: Vec<u64>,
 }
@@ -53,12 +56,14 @@ impl Reader {
                 calls: 0,
                 sum_ns: 0,
                 max_ns: 0,
+                phases: [0; _],
                 slots: vec![0; SLOTS],
             };
             for value in values.iter() {
                 series.calls += value.calls;
                 series.sum_ns += value.sum_ns;
                 series.max_ns = series.max_ns.max(value.max_ns);
+                add_slots(&mut series.phases, &value.phases);
                 add_slots(&mut series.slots, &value.slots);
             }
             if series.calls != 0 {

@@ -30,7 +30,7 @@ impl Sweeper {
         let young = |call: &Inflight| now_ns.saturating_sub(call.start_ns) < LONG_NS;
         let waiting = calls.filter(|call| call.flags & WAITS != 0 && young(call));
         let backed: HashSet<WaitKey> =
-            waiting.map(|call| WaitKey { dev: call.waits_on, target: call.file.target }).collect();
+            waiting.map(|call| WaitKey { dev: call.dev, target: call.file.target }).collect();
         let counted = self.waits.iter().flatten().filter(|(_, count)| *count != 0).map(|(key, _)| key);
         let without: HashSet<WaitKey> = counted.filter(|key| !backed.contains(key)).collect();
         for key in without.intersection(&self.suspects) {

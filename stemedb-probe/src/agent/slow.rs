@@ -1,0 +1,109 @@
+//! Slow calls: which are told, and the list of the slowest.
+
+use stemedb_ebpf::Lost;
+use stemedb_ebpf::slots::SLOTS;
+
+use super::Agent;
+use crate::config::Slow;
+use crate::disks;
+use crate::kernel::KernelError;
+use crate::probes::pending::monotonic_ns;
+use crate::probes::slow::{Reader, Threshold, Told};
+use crate::probes::add_slots;
+use crate::slow::{Call, FIRST_NS, List, Names};
+
+/// Calls that are taken in one go: whoever asks for figures is not kept waiting.
+const BATCH: usize = 1_024;
+
+/// See the module.
+pub(super) struct SlowCalls {
+    pub(super) threshold: Threshold,
+    pub(super) list: List,
+}
+
+/// From where on calls are told at first.
+pub(super) fn first(slow: Slow) -> u64 {
+    match slow {
+        Slow::Slowest => FIRST_NS,
+        Slow::From(ns) => ns,
+    }
+}
+
+impl Agent {
+    /// Takes in slow calls that are there; whether there may be more.
+    pub(super) fn drain_slow(&mut self, reader: &mut Reader) -> bool {
+        for _ in 0..BATCH {
+            let Some(told) = reader.take_next() else { return false };
+            let threshold = self.slow.list.threshold(self.slow.threshold.ns());
+            if told.call.total_ns >= threshold {
+                let call = self.named(told);
+                self.slow.list.add(call);
+                let threshold = self.slow.list.threshold(self.slow.threshold.ns());
+                self.set_threshold(threshold);
+            }
+        }
+        true
+    }
+
+    /// A slow call for people.
+    pub(crate) fn named(&mut self, told: Told) -> Call {
+        if told.call.dev != 0 {
+            self.name_devices(std::iter::once(told.call.dev));
+        }
+        Call::new(told, self)
+    }
+
+    /// The slowest calls of the last hour, and from how many nanoseconds on a call would be one of them.
+    #[must_use]
+    pub fn slowest(&self) -> (&[Call], u64) {
+        (self.slow.list.calls(), self.slow.threshold.ns())
+    }
+
+    /// Looks anew how slow a call must be.
+    pub(super) fn look_for_slow(&mut self) {
+        if self.config.slow != Slow::Slowest {
+            return;
+        }
+        let mut latencies = vec![0; SLOTS];
+        match self.readers.syncs.read() {
+            Ok(series) => series.iter().for_each(|one| add_slots(&mut latencies, &one.slots)),
+            Err(error) => log::error!("cannot read the latencies of sync calls: {error}"),
+        }
+        let threshold = self.slow.list.look(&latencies, self.slow.threshold.ns(), monotonic_ns());
+        self.set_threshold(threshold);
+    }
+
+    /// How often something was lost for a reason.
+    pub fn lost(&self, reason: Lost) -> Result<u64, KernelError> {
+        Ok(self.readers.lost.read()?[reason as usize])
+    }
+
+    /// All sync calls so far, slow or not.
+    pub fn sync_calls(&self) -> Result<u64, KernelError> {
+        Ok(self.readers.syncs.read()?.iter().map(|series| series.calls).sum())
+    }
+
+    fn set_threshold(&mut self, ns: u64) {
+        if let Err(error) = self.slow.threshold.set(ns) {
+            log::error!("cannot tell the kernel side which calls are slow: {error}");
+        }
+    }
+}
+
+impl Names for Agent {
+    fn target(&self, index: u32) -> String {
+        self.config.targets.get(index as usize).map(|target| target.name.clone()).unwrap_or_default()
+    }
+
+    fn class(&self, number: u32) -> String {
+        self.classes.get(number as usize).cloned().unwrap_or_default()
+    }
+
+    fn classes(&self) -> u32 {
+        u32::try_from(self.classes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn device(&self, dev: u32) -> String {
+        self.devices.get(&dev).map_or_else(|| disks::unknown(dev).name, |device| device.name.clone())
+    }
+}
