@@ -225,12 +225,19 @@ impl WaitFunctions {
 }
 
 /// The functions in which a thread waits for something that is known, with what that is; the names of 5.10 to 6.18. All are called
-/// from other files than their own, so that the compiler cannot have put them into their callers: mm/filemap.c, mm/page-writeback.c,
+/// from other files than their own, so that the compiler cannot have put them into their callers; but one that ends with a call may have
+/// given its place on the stack to that (`__wait_on_buffer`), so that its callers are here as well: mm/filemap.c, mm/page-writeback.c,
 /// fs/buffer.c, fs/direct-io.c, fs/iomap/direct-io.c, fs/fs-writeback.c, block/, fs/jbd2/, fs/ext4/fast_commit.c, fs/xfs/, fs/btrfs/.
 pub const WAIT_FUNCTIONS: &[(&str, u32)] = &[
     ("folio_wait_writeback", site::DATA),
     ("wait_on_page_writeback", site::DATA),
     ("__wait_on_buffer", site::DATA),
+    ("__sync_dirty_buffer", site::DATA),
+    ("sync_mapping_buffers", site::DATA),
+    ("__bread_gfp", site::DATA),
+    ("__bh_read", site::DATA),
+    ("ext4_read_bh", site::DATA),
+    ("ext4_wait_block_bitmap", site::DATA),
     ("__blockdev_direct_IO", site::DATA),
     ("__iomap_dio_rw", site::DATA),
     ("wb_wait_for_completion", site::DATA),

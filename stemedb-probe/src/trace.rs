@@ -60,6 +60,7 @@ async fn run(config: Config, options: Options, shutdown: crate::Shutdown) -> any
     let missing = privileges::missing();
     anyhow::ensure!(missing.is_empty(), "{}", privileges::advice(&missing));
     let agent = Agent::start(config)?;
+    log::info!("tracing sync calls of {} and more; Ctrl-C ends it", lines::time_of(options.slower_than));
     let output = RefCell::new(Output::new(options));
     let end = async {
         match options.seconds {

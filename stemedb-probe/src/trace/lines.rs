@@ -1,5 +1,7 @@
 //! A slow call as one line.
 
+use std::time::Duration;
+
 use stemedb_ebpf::phases::{PHASES, Parts};
 
 use crate::slow::Call;
@@ -84,6 +86,11 @@ pub(super) fn time(ns: u64) -> String {
     };
     let digits = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
     format!("{number:.digits$} {unit}")
+}
+
+/// The same.
+pub(super) fn time_of(duration: Duration) -> String {
+    time(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Bytes in the units of the file system's own tools.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stemedb_ebpf::phases::{PHASES, Parts};
 
-use super::lines::time;
+use super::lines::{time, time_of};
 use crate::slow::Call;
 
 /// Calls of one operation on one class of one target.
@@ -56,7 +56,7 @@ impl Summary {
     /// The table. `all` is how many sync calls there were, slow or not.
     #[must_use]
     pub(super) fn text(&self, all: u64, slower_than: Duration, dropped: u64) -> String {
-        let slower_than = time(u64::try_from(slower_than.as_nanos()).unwrap_or(u64::MAX));
+        let slower_than = time_of(slower_than);
         let mut out = format!("{} of {all} sync calls took {slower_than} or more", self.calls() + dropped);
         out += &match dropped {
             0 => "\n".to_owned(),

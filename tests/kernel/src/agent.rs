@@ -20,6 +20,11 @@ const HOOKS: &str = "STEMEDB_TEST_HOOKS";
 /// A generous limit for what takes a second.
 const SOON: Duration = Duration::from_secs(30);
 
+/// What to tell it of hooks.
+pub fn hooks() -> Vec<String> {
+    std::env::var(HOOKS).map_or_else(|_| Vec::new(), |mode| vec!["--hooks".to_owned(), mode])
+}
+
 /// An agent that is stopped when this is dropped.
 pub struct Agent {
     child: Child,
@@ -32,7 +37,7 @@ impl Agent {
     pub fn start<S: AsRef<OsStr>>(args: &[S]) -> Result<Self> {
         let mut child = Command::new(binary("stemedb-probe")?)
             .args(["run", "--listen", "127.0.0.1:0"])
-            .args(std::env::var(HOOKS).iter().flat_map(|mode| ["--hooks", mode]))
+            .args(hooks())
             .args(args)
             .env("RUST_LOG", "info,aya=warn,aya_obj=warn")
             .stdin(Stdio::null())
@@ -181,6 +186,7 @@ pub struct Syncs {
     pub calls: u64,
     pub sum_ns: u64,
     pub max_ns: u64,
+    pub phases_ns: BTreeMap<String, u64>,
     pub slots: Vec<(usize, u64)>,
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use stemedb_ebpf::ops::OPS;
 use stemedb_workload::Tally;
 
-use crate::agent::Status;
+use crate::agent::{Status, Syncs};
 
 /// Fails with every row that differs, or with every loss that the agent reports.
 pub fn equal(status: &Status, tally: &Tally) -> Result<()> {
@@ -20,6 +20,7 @@ pub fn equal_but_for(status: &Status, tally: &Tally, losses: &[(&str, u64)]) -> 
         losses.iter().copied().chain([("msync_file", msyncs)]).filter(|(_, n)| *n != 0).collect();
     expected.sort_unstable();
     wrong.extend(races(status));
+    wrong.extend(undivided(status));
     let losses: Vec<_> = status.losses().into_iter().filter(|(reason, _)| *reason != RACE).collect();
     if losses != expected {
         wrong.push(format!("lost {losses:?} instead of {expected:?}"));
@@ -40,6 +41,13 @@ fn races(status: &Status) -> Option<String> {
     let lost = status.lost.get(RACE).copied().unwrap_or(0);
     let right = flushes + lost == groups && lost <= 1 + groups / 1000;
     (!right).then(|| format!("{groups} groups of writes, {flushes} flush latencies, {RACE} {lost}"))
+}
+
+/// Sync calls whose phases are not together what they took.
+fn undivided(status: &Status) -> impl Iterator<Item = String> {
+    let sum = |series: &Syncs| series.phases_ns.values().sum::<u64>();
+    let wrong = status.series.iter().filter(move |series| sum(series) != series.sum_ns);
+    wrong.map(|series| format!("{} {}: {} ns in phases {:?}", series.class, series.op, series.sum_ns, series.phases_ns))
 }
 
 /// The rows that differ.

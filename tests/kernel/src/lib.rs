@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod prometheus;
 pub mod quantiles;
 pub mod strace;
+pub mod trace;
 pub mod tracefs;
 pub mod web;
 

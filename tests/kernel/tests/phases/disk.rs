@@ -1,0 +1,160 @@
+//! The disk: one that stands still for a time that is known, one whose requests are all taken, one that is throttled, and one with a
+//! cache to flush.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use stemedb_kernel_tests::block::Device;
+use stemedb_kernel_tests::fs::{Mount, run};
+use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::trace::{Call, Trace, sum, total};
+use stemedb_kernel_tests::tracefs::Recording;
+
+use super::work::{PAUSE, about, file, longest, ns, overlap, rounds, thread_id, while_frozen};
+
+/// An ext4 without a journal in an image on another file system, that can be frozen.
+pub(crate) fn on_another(below: &Mount) -> Result<Mount> {
+    let image = below.path().join("image");
+    run("truncate", &[OsStr::new("-s"), OsStr::new("256M"), image.as_os_str()])?;
+    let no_journal = ["-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"].map(OsStr::new);
+    run("mkfs.ext4", &[&no_journal[..], &[image.as_os_str()]].concat())?;
+    Mount::loop_of(&image)
+}
+
+/// One phase has the pause, and all the others are less than a twentieth of it.
+fn only(phase: &str, call: &Call, pause: u64) -> Result<()> {
+    about(phase, call.phase(phase), pause)?;
+    let rest = call.total_ns - call.phase(phase);
+    ensure!(rest * 20 < pause, "{rest} ns are elsewhere: {:?}", call.phases_ns);
+    Ok(())
+}
+
+/// A disk that stands still has the data.
+#[test]
+fn a_disk_that_stands_still_is_the_device() -> Result<()> {
+    let below = Mount::new("ext4")?;
+    let mount = on_another(&below)?;
+    let (wal, file) = file(&mount)?;
+    rounds(&file, 20, 4096)?;
+    let trace = Trace::of(std::process::id(), &wal, &[])?;
+    let stood = while_frozen(&below, || rounds(&file, 1, 4096))?;
+    only("device", longest(&trace.calls()?)?, ns(stood))
+}
+
+/// All requests that the disk takes are another's, so that the data waits for one: in a scheduler, or for a tag.
+fn behind_others(scheduler: &str) -> Result<()> {
+    let below = Mount::new("ext4")?;
+    let mount = on_another(&below)?;
+    let device = Device::below(mount.path())?;
+    let _scheduler = device.set("queue/scheduler", scheduler)?;
+    let _merging = device.set("queue/nomerges", "2")?;
+    let threads = device.attribute("mq/0/nr_tags")?.parse::<u64>()? + 32;
+    let (wal, file) = file(&mount)?;
+    rounds(&file, 20, 4096)?;
+    let busy = mount.dir("busy")?;
+    let args = ["disk", "--dir", &busy.display().to_string(), "--way", "direct", "--calls", "1", "--size", "4096"]
+        .map(str::to_owned);
+    let mut load = Load::start(&[&args[..], &["--threads".into(), threads.to_string()]].concat())?;
+    let trace = Trace::of(std::process::id(), &wal, &[])?;
+    let mut began = None;
+    let stood = while_frozen(&below, || {
+        load.go()?;
+        std::thread::sleep(PAUSE / 4);
+        began = Some(std::time::Instant::now());
+        rounds(&file, 1, 4096)
+    });
+    let all = began.context("it has not begun")?.elapsed();
+    stood?;
+    load.tally()?;
+    let calls = trace.calls()?;
+    let call = longest(&calls)?;
+    // From when the disk goes on, it has those to do that came before; then it has the data of this call.
+    let queue = call.phase("queue");
+    println!("{scheduler}: {:?} of {all:?}", call.phases_ns);
+    ensure!(queue + call.phase("device") + call.phase("flush") > call.total_ns * 9 / 10, "{:?}", call.phases_ns);
+    about("queue", queue, ns(PAUSE * 3 / 4))
+}
+
+#[test]
+fn behind_others_in_a_scheduler_is_the_queue() -> Result<()> {
+    behind_others("mq-deadline")
+}
+
+#[test]
+fn behind_others_for_a_tag_is_the_queue() -> Result<()> {
+    behind_others("none")
+}
+
+/// A limit of a cgroup holds bios back before they are requests.
+struct Throttle {
+    cgroup: std::path::PathBuf,
+}
+
+impl Throttle {
+    /// So many bytes a second, for the writes of the calling thread to a device.
+    fn of_this_thread(device: &Device, bytes: u64) -> Result<Self> {
+        let cgroup = Path::new("/sys/fs/cgroup/blkio").join(format!("stemedb-test-{}", std::process::id()));
+        std::fs::create_dir(&cgroup).context("the blkio controller of cgroup v1?")?;
+        let throttle = Self { cgroup };
+        let (major, minor) = device.number;
+        std::fs::write(
+            throttle.cgroup.join("blkio.throttle.write_bps_device"),
+            format!("{major}:{minor} {bytes}"),
+        )?;
+        std::fs::write(throttle.cgroup.join("tasks"), thread_id()?)?;
+        Ok(throttle)
+    }
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        let _ = std::fs::write("/sys/fs/cgroup/blkio/tasks", thread_id().unwrap_or_default());
+        if let Err(error) = std::fs::remove_dir(&self.cgroup) {
+            eprintln!("{}: {error}", self.cgroup.display());
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_a_cgroup_is_the_queue() -> Result<()> {
+    const BYTES: usize = 1 << 20;
+    let mount = Mount::new("ext4-nojournal")?;
+    let device = Device::below(mount.path())?;
+    let (wal, file) = file(&mount)?;
+    rounds(&file, 20, 4096)?;
+    let alone = Trace::of(std::process::id(), &wal, &[])?;
+    rounds(&file, 1, BYTES)?;
+    let alone = total(&alone.calls()?);
+    let trace = Trace::of(std::process::id(), &wal, &[])?;
+    {
+        let _throttle = Throttle::of_this_thread(&device, BYTES as u64)?;
+        rounds(&file, 1, BYTES)?;
+    }
+    let calls = trace.calls()?;
+    let call = longest(&calls)?;
+    println!("alone {alone} ns, with a limit {:?}", call.phases_ns);
+    // A byte has its time, but for what the limit lets through at its begin.
+    ensure!(call.total_ns > 500_000_000, "the limit did nothing: {} ns", call.total_ns);
+    about("queue", call.phase("queue"), call.total_ns - alone)
+}
+
+/// The cache of a loop device is that of the file below, which it writes out at a flush.
+#[test]
+fn a_cache_that_is_full_is_the_flush() -> Result<()> {
+    const ROUNDS: u64 = 10;
+    let mount = Mount::new("ext4-nojournal")?;
+    let device = Device::below(mount.path())?;
+    let (wal, file) = file(&mount)?;
+    rounds(&file, 5, 8 << 20)?;
+    let recording = Recording::start("flush", &["block_rq_issue", "block_rq_complete"])?;
+    let trace = Trace::of(std::process::id(), &wal, &[])?;
+    rounds(&file, ROUNDS, 8 << 20)?;
+    let calls = trace.calls()?;
+    let flushes = recording.spans(&device, "block_rq_issue", "block_rq_complete", " FF ")?;
+    ensure!(!flushes.is_empty(), "no flush was recorded");
+    let during = overlap(&[(0, u64::MAX)], &flushes);
+    println!("{} flushes in {} calls; flush {} of {} ns", flushes.len(), calls.len(), sum(&calls, "flush"), total(&calls));
+    ensure!(sum(&calls, "flush") * 10 > total(&calls), "the flush is not a part of it");
+    about("flush", sum(&calls, "flush"), during)
+}

@@ -1,0 +1,127 @@
+//! Processors: against what the scheduler itself says of the thread.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use stemedb_kernel_tests::fs::Mount;
+use stemedb_kernel_tests::scaled;
+use stemedb_kernel_tests::trace::{Call, Trace, sum, total};
+
+use super::work::{about, file, rounds, thread_id};
+
+/// Nanoseconds on processors and waiting for one, of the calling thread (Documentation/scheduler/sched-stats.rst).
+fn schedstat() -> Result<(u64, u64)> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").context("a kernel with CONFIG_SCHED_INFO?")?;
+    let mut words = text.split_ascii_whitespace().map(str::parse);
+    Ok((words.next().context("nothing")??, words.next().context("no second figure")??))
+}
+
+/// Calls with more threads that spin than there are processors; all calls, and how long the scheduler says that the thread waited
+/// during those.
+fn crowded(spinners: usize, calls: u64) -> Result<(Vec<Call>, u64)> {
+    let mount = Mount::new("ext4")?;
+    let (wal, file) = file(&mount)?;
+    rounds(&file, 10, 4096)?;
+    let trace = Trace::of(std::process::id(), &wal, &[])?;
+    let done = AtomicBool::new(false);
+    let waited = std::thread::scope(|scope| -> Result<u64> {
+        for _ in 0..spinners {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let result = (|| {
+            let mut waited = 0;
+            for _ in 0..calls {
+                std::io::Write::write_all(&mut &file, &[b'x'; 4096])?;
+                let before = schedstat()?.1;
+                file.sync_data()?;
+                waited += schedstat()?.1 - before;
+            }
+            Ok(waited)
+        })();
+        done.store(true, Ordering::Relaxed);
+        result
+    })?;
+    let traced = trace.calls()?;
+    ensure!(traced.len() as u64 == calls, "{} of {calls} calls were traced", traced.len());
+    Ok((traced, waited))
+}
+
+/// More threads spin than there are processors.
+#[test]
+fn a_crowd_makes_a_run_queue() -> Result<()> {
+    let processors = std::thread::available_parallelism()?.get();
+    let calls = scaled(400);
+    let (alone, _) = crowded(0, calls)?;
+    let (traced, waited) = crowded(processors * 3, calls)?;
+    let runqueue = sum(&traced, "runqueue");
+    println!("alone: {} of {} ns", sum(&alone, "runqueue"), total(&alone));
+    println!("crowded: {runqueue} of {} ns", total(&traced));
+    ensure!(runqueue > 10 * sum(&alone, "runqueue"), "the time did not move to the run queue");
+    about("run queue", runqueue, waited)
+}
+
+/// A cgroup that is given back when this is dropped.
+struct Quota(PathBuf);
+
+impl Quota {
+    /// A tenth of a processor, for the calling thread.
+    fn of_this_thread() -> Result<Self> {
+        let cgroup = Path::new("/sys/fs/cgroup/cpu").join(format!("stemedb-test-{}", std::process::id()));
+        fs::create_dir(&cgroup).with_context(|| format!("{}: the cpu controller of cgroup v1?", cgroup.display()))?;
+        let quota = Self(cgroup);
+        fs::write(quota.0.join("cpu.cfs_period_us"), "20000")?;
+        fs::write(quota.0.join("cpu.cfs_quota_us"), "2000")?;
+        fs::write(quota.0.join("tasks"), thread_id()?)?;
+        Ok(quota)
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        let _ = fs::write("/sys/fs/cgroup/cpu/tasks", thread_id().unwrap_or_default());
+        if let Err(error) = fs::remove_dir(&self.0) {
+            eprintln!("{}: {error}", self.0.display());
+        }
+    }
+}
+
+/// With a quota. From 6.18 on the kernel takes the processor from a thread that has used it up only at the return to the program
+/// (`throttle_cfs_rq_work`): then that time is behind the calls, and no part of them; before, it is in them.
+#[test]
+fn a_quota_is_as_the_scheduler_says() -> Result<()> {
+    let symbols = fs::read_to_string("/proc/kallsyms")?;
+    let at_return = symbols.lines().any(|line| line.ends_with(" throttle_cfs_rq_work"));
+    let (unlimited, _) = crowded(0, scaled(150))?;
+    let _quota = Quota::of_this_thread()?;
+    let (traced, waited) = crowded(0, scaled(150))?;
+    let runqueue = sum(&traced, "runqueue");
+    println!("{runqueue} ns on the run queue, {waited} ns waited; at the return: {at_return}");
+    ensure!(waited > 10 * sum(&unlimited, "runqueue"), "the quota did nothing");
+    if at_return {
+        // What is left are the wake-ups in the calls.
+        ensure!(runqueue * 10 < waited, "{runqueue} ns of {waited} ns are in the calls");
+        return Ok(());
+    }
+    about("run queue", runqueue, waited)
+}
+
+/// What a call does by itself is on a processor: on tmpfs it does nothing else.
+#[test]
+fn what_does_not_wait_is_on_a_processor() -> Result<()> {
+    let mount = Mount::new("tmpfs")?;
+    let (wal, file) = file(&mount)?;
+    let trace = Trace::of(std::process::id(), &wal, &[])?;
+    rounds(&file, 2_000, 512)?;
+    let traced = trace.calls()?;
+    for phase in ["flush", "journal", "device", "queue", "other"] {
+        ensure!(sum(&traced, phase) == 0, "{phase}: {} ns", sum(&traced, phase));
+    }
+    ensure!(sum(&traced, "cpu") + sum(&traced, "runqueue") == total(&traced));
+    Ok(())
+}
