@@ -119,6 +119,11 @@ impl Trace {
         self.log.lock().map(|log| log.clone()).unwrap_or_default()
     }
 
+    /// The same, also of its end.
+    pub fn shared_log(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.log)
+    }
+
     /// Ends it as Ctrl-C does; its exit status and all its output.
     pub fn interrupt(mut self) -> Result<(ExitStatus, String)> {
         let pid = libc::pid_t::try_from(self.child.id())?;

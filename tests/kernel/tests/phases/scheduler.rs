@@ -20,11 +20,12 @@ fn schedstat() -> Result<(u64, u64)> {
 
 /// Calls with more threads that spin than there are processors; all calls, and how long the scheduler says that the thread waited
 /// during those.
-fn crowded(spinners: usize, calls: u64) -> Result<(Vec<Call>, u64)> {
+fn crowded(spinners: usize, calls: u64, bytes: usize) -> Result<(Vec<Call>, u64)> {
     let mount = Mount::new("ext4")?;
     let (wal, file) = file(&mount)?;
     rounds(&file, 10, 4096)?;
     let trace = Trace::of(std::process::id(), &wal, &[])?;
+    let data = vec![b'x'; bytes];
     let done = AtomicBool::new(false);
     let waited = std::thread::scope(|scope| -> Result<u64> {
         for _ in 0..spinners {
@@ -37,7 +38,7 @@ fn crowded(spinners: usize, calls: u64) -> Result<(Vec<Call>, u64)> {
         let result = (|| {
             let mut waited = 0;
             for _ in 0..calls {
-                std::io::Write::write_all(&mut &file, &[b'x'; 4096])?;
+                std::io::Write::write_all(&mut &file, &data)?;
                 let before = schedstat()?.1;
                 file.sync_data()?;
                 waited += schedstat()?.1 - before;
@@ -57,8 +58,8 @@ fn crowded(spinners: usize, calls: u64) -> Result<(Vec<Call>, u64)> {
 fn a_crowd_makes_a_run_queue() -> Result<()> {
     let processors = std::thread::available_parallelism()?.get();
     let calls = scaled(400);
-    let (alone, _) = crowded(0, calls)?;
-    let (traced, waited) = crowded(processors * 3, calls)?;
+    let (alone, _) = crowded(0, calls, 4096)?;
+    let (traced, waited) = crowded(processors * 3, calls, 4096)?;
     let runqueue = sum(&traced, "runqueue");
     println!("alone: {} of {} ns", sum(&alone, "runqueue"), total(&alone));
     println!("crowded: {runqueue} of {} ns", total(&traced));
@@ -67,26 +68,54 @@ fn a_crowd_makes_a_run_queue() -> Result<()> {
 }
 
 /// A cgroup that is given back when this is dropped.
-struct Quota(PathBuf);
+struct Quota {
+    cgroup: PathBuf,
+    /// The file of a cgroup that lists what is in it.
+    members: &'static str,
+}
 
 impl Quota {
-    /// A tenth of a processor, for the calling thread.
-    fn of_this_thread() -> Result<Self> {
-        let cgroup = Path::new("/sys/fs/cgroup/cpu").join(format!("stemedb-test-{}", std::process::id()));
-        fs::create_dir(&cgroup).with_context(|| format!("{}: the cpu controller of cgroup v1?", cgroup.display()))?;
-        let quota = Self(cgroup);
-        fs::write(quota.0.join("cpu.cfs_period_us"), "20000")?;
-        fs::write(quota.0.join("cpu.cfs_quota_us"), "2000")?;
-        fs::write(quota.0.join("tasks"), thread_id()?)?;
+    /// A tenth of a processor: for the calling thread where the cpu controller has a hierarchy of its own (cgroup v1), else for this
+    /// process.
+    fn new() -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/mounts")?;
+        let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let own = fields.find(|mount| mount[2] == "cgroup" && mount[3].split(',').any(|option| option == "cpu"));
+        let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let unified = fields.find(|mount| mount[2] == "cgroup2");
+        let root = own.as_ref().or(unified.as_ref()).context("no cgroups are mounted")?[1];
+        let cgroup = Path::new(root).join(format!("stemedb-test-{}", std::process::id()));
+        if own.is_none() {
+            fs::write(Path::new(root).join("cgroup.subtree_control"), "+cpu").context("no cpu controller")?;
+        }
+        fs::create_dir(&cgroup).with_context(|| cgroup.display().to_string())?;
+        let members = if own.is_some() { "tasks" } else { "cgroup.procs" };
+        let quota = Self { cgroup, members };
+        if own.is_some() {
+            fs::write(quota.cgroup.join("cpu.cfs_period_us"), "20000")?;
+            fs::write(quota.cgroup.join("cpu.cfs_quota_us"), "2000")?;
+        } else {
+            fs::write(quota.cgroup.join("cpu.max"), "2000 20000")?;
+        }
+        quota.enter(&quota.cgroup)?;
         Ok(quota)
+    }
+
+    fn enter(&self, cgroup: &Path) -> Result<()> {
+        let id = if self.members == "tasks" { thread_id()? } else { std::process::id().to_string() };
+        Ok(fs::write(cgroup.join(self.members), id)?)
     }
 }
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        let _ = fs::write("/sys/fs/cgroup/cpu/tasks", thread_id().unwrap_or_default());
-        if let Err(error) = fs::remove_dir(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
+        if let Some(root) = self.cgroup.parent()
+            && let Err(error) = self.enter(root)
+        {
+            eprintln!("{}: {error}", root.display());
+        }
+        if let Err(error) = fs::remove_dir(&self.cgroup) {
+            eprintln!("{}: {error}", self.cgroup.display());
         }
     }
 }
@@ -97,9 +126,12 @@ impl Drop for Quota {
 fn a_quota_is_as_the_scheduler_says() -> Result<()> {
     let symbols = fs::read_to_string("/proc/kallsyms")?;
     let at_return = symbols.lines().any(|line| line.ends_with(" throttle_cfs_rq_work"));
-    let (unlimited, _) = crowded(0, scaled(150))?;
-    let _quota = Quota::of_this_thread()?;
-    let (traced, waited) = crowded(0, scaled(150))?;
+    // So much data that what is between the calls is nothing beside them.
+    const BYTES: usize = 1 << 20;
+    let (unlimited, _) = crowded(0, scaled(100), BYTES)?;
+    let quota = Quota::new()?;
+    let (traced, waited) = crowded(0, scaled(100), BYTES)?;
+    drop(quota);
     let runqueue = sum(&traced, "runqueue");
     println!("{runqueue} ns on the run queue, {waited} ns waited; at the return: {at_return}");
     ensure!(waited > 10 * sum(&unlimited, "runqueue"), "the quota did nothing");
