@@ -33,6 +33,8 @@ pub enum Need {
     Paths,
     /// As above, for what threads in sync calls do.
     Sched,
+    /// As above, for which request a worker of io_uring carries out.
+    Workers,
     /// System-call arguments on x86-64.
     X86,
     /// System-call arguments on arm64.
@@ -173,6 +175,9 @@ fields! {
     fs_root_mnt: "fs_struct" ["root.mnt"], Paths;
     fs_root_dentry: "fs_struct" ["root.dentry"], Paths;
     dentry_hash: "dentry" ["d_hash.pprev"], Paths;
+    task_worker: "task_struct" ["worker_private"], Workers;
+    worker_work: "io_worker" ["cur_work"], Workers;
+    req_work: "io_kiocb" ["work"], Workers;
     // Since 5.14; before, `state`.
     task_state: "task_struct" ["__state", "state"], Sched;
     regs_di: "pt_regs" ["di"], X86;

@@ -69,6 +69,8 @@ pub mod site {
     pub const JOURNAL: u32 = 4;
     /// For a flush of its own.
     pub const FLUSH: u32 = 8;
+    /// It is a request, and nobody is known to carry it out: what of its data is in flight counts, and nothing else.
+    pub const NOBODY: u32 = 16;
 }
 
 /// The calls in flight by who carries them out: a thread's id or a request's address. A call's place here is also that of its
@@ -78,6 +80,8 @@ pub mod site {
 pub struct Syncers {
     /// How many there are: a switch of threads looks at nothing else while there is none.
     pub in_flight: u64,
+    /// How many of these are requests, of which it is not known yet who carries them out.
+    pub requests: u64,
     /// Not zero when the scheduler's events are seen.
     pub on: u64,
     /// 0 where the place is free.

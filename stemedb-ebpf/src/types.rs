@@ -79,6 +79,10 @@ pub struct Settings {
     pub targets: u32,
     /// Not zero when `sched_switch` tells the state of the thread that leaves (5.18).
     pub switch_state: u32,
+    /// Not zero when a worker of io_uring tells which request it carries out.
+    pub workers: u32,
+    /// Zero.
+    pub zero: u32,
     /// Not zero when the paths of files can be followed.
     pub paths: u32,
     /// The bit of `bio.bi_opf` that marks swapping (`REQ_SWAP`); 0 where the kernel has none.
@@ -92,7 +96,7 @@ pub const RESULT_IS_ARGUMENT: u32 = 3;
 /// [`Settings::uring_result`]: `(ctx, req, cqe)`.
 pub const RESULT_IS_IN_CQE: u32 = 2;
 
-const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 80 && MAX_TARGETS <= 64);
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 88 && MAX_TARGETS <= 64);
 
 /// A process that is watched; the key is its tgid.
 #[repr(C)]
@@ -300,6 +304,8 @@ pub const GROUP: u32 = 2;
 pub const UNRESOLVED: u32 = 4;
 /// [`Inflight::flags`]: it is among those that wait on a file system ([`crate::disk::WaitKey`]).
 pub const WAITS: u32 = 16;
+/// [`Inflight::flags`]: a request, and it is not known yet who carries it out.
+pub const CARRIED_OUT_BY_NOBODY: u32 = 32;
 /// [`Inflight::flags`]: beside [`DURABLE`], it is `O_SYNC` or `RWF_SYNC`.
 pub const FULL_SYNC: u32 = 8;
 

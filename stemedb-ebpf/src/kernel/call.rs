@@ -104,7 +104,7 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
 #[inline(always)]
 fn leave(call: &Inflight) {
     waits::end(call);
-    phases::release(call.partition);
+    phases::leave(call);
 }
 
 #[inline(always)]

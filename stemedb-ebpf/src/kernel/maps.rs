@@ -199,6 +199,8 @@ static SETTINGS: Settings = Settings {
     status_is_errno: 0,
     targets: 0,
     switch_state: 0,
+    workers: 0,
+    zero: 0,
     paths: 0,
     swap_flag: 0,
     named_directories: 0,

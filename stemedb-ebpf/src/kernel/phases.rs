@@ -7,13 +7,14 @@ use stemedb_ebpf::disk::mixed;
 use stemedb_ebpf::phases::{
     MAX_FRAMES, MAX_SYNCERS, Partition, Parts, Phase, SYNCER_PROBES, Syncers, site, state,
 };
-use stemedb_ebpf::{Inflight, InflightKey, Lost};
+use stemedb_ebpf::{CARRIED_OUT_BY_NOBODY, Inflight, InflightKey, Lost};
 
 use super::activity;
 use super::atomic;
 use super::disk::now;
 use super::maps::{PARTITIONS, SYNCERS, WAIT_FUNCTIONS, lost};
 use super::read::{self, Addr};
+use super::task;
 
 const MASK: u32 = MAX_SYNCERS as u32 - 1;
 
@@ -90,10 +91,15 @@ pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool) {
         return;
     };
     call.partition = taken;
+    if is_request {
+        // SAFETY: an atomic on a map value.
+        unsafe { atomic::add(&raw mut (*all).requests, 1) }
+        call.flags |= CARRIED_OUT_BY_NOBODY;
+    }
     // SAFETY: of a reference; events of the scheduler look at this first.
     unsafe { (&raw mut new.state).write_volatile(state::CLOSED) }
     new.parts = [0; _];
-    new.sites = site::DATA;
+    new.sites = site::DATA | site::NOBODY;
     // What has no file, or several, knows of what it submits by itself.
     new.file = activity::activity_enter(if call.inode == 0 { id | 1 << 40 } else { call.inode }) as u32;
     new.journal = if call.dev == 0 { 0 } else { activity::activity_enter(u64::from(call.dev)) as u32 };
@@ -130,6 +136,53 @@ pub fn begin(call: &Inflight, is_request: bool) {
     unsafe { (&raw mut partition.state).write_volatile(first) }
 }
 
+/// Whether there are requests of which it is not known who carries them out.
+#[inline(always)]
+pub fn any_request() -> bool {
+    // SAFETY: a number that is read at once.
+    syncers().is_some_and(|all| unsafe { (&raw const (*all).requests).read_volatile() } != 0)
+}
+
+/// The current thread carries out a request: what it does from here on is what the request's time goes on.
+#[inline(always)]
+pub fn carry_out(call: &mut Inflight) {
+    let Some(all) = syncers() else { return };
+    let was = call.partition;
+    let Some(old) = at(was) else { return };
+    if call.flags & CARRIED_OUT_BY_NOBODY == 0 {
+        return;
+    }
+    let taken = take(all, u64::from(task::thread()));
+    let Some(new) = at(taken) else { return };
+    charge(was, old, now());
+    new.last_ns = old.last_ns;
+    new.parts = old.parts;
+    new.file = old.file;
+    new.journal = old.journal;
+    // Its file and its journal are the new one's from here on.
+    old.file = 0;
+    old.journal = 0;
+    call.partition = taken;
+    call.flags &= !CARRIED_OUT_BY_NOBODY;
+    // SAFETY: an atomic on a map value.
+    unsafe { atomic::add(&raw mut (*all).requests, u64::MAX) }
+    release(was);
+    // SAFETY: as in `reserve`.
+    unsafe { (&raw mut new.state).write_volatile(state::RUNS) }
+}
+
+/// Gives back what a call has here.
+#[inline(always)]
+pub fn leave(call: &Inflight) {
+    if call.flags & CARRIED_OUT_BY_NOBODY != 0
+        && let Some(all) = syncers()
+    {
+        // SAFETY: as above.
+        unsafe { atomic::add(&raw mut (*all).requests, u64::MAX) }
+    }
+    release(call.partition);
+}
+
 /// Charges what has passed up to now, when a call ends at `now`; returns when it has ended, and on what its time went.
 #[inline(always)]
 pub fn close(place: u32, now: u64) -> (u64, Option<&'static Parts>) {
@@ -144,7 +197,7 @@ pub fn close(place: u32, now: u64) -> (u64, Option<&'static Parts>) {
 
 /// Gives the place of a call free.
 #[inline(always)]
-pub fn release(place: u32) {
+fn release(place: u32) {
     let (Some(all), Some(partition)) = (syncers(), at(place)) else { return };
     // SAFETY: in bounds by the mask; atomics on a map value.
     unsafe {
@@ -241,7 +294,7 @@ pub extern "C" fn charge_blocked(place: u64, ns: u64) -> u64 {
         let flush = some_of(now.flush_ns, seen.flush_ns, &mut left);
         let queue = some_of(now.queue_ns, seen.queue_ns, &mut left);
         // Until its first request came, its data was on the way to the block layer.
-        let late = some_of(now.late_ns, seen.idle_ns, &mut left);
+        let late = if sites & site::NOBODY == 0 { some_of(now.late_ns, seen.idle_ns, &mut left) } else { 0 };
         partition.parts[Phase::Device as usize] += device;
         partition.parts[Phase::Flush as usize] += flush;
         partition.parts[Phase::Queue as usize] += queue + late;

@@ -8,7 +8,8 @@ use stemedb_ebpf::{InflightKey, Lost};
 
 use crate::kernel::call::{self, Begin, rwf};
 use crate::kernel::file;
-use crate::kernel::maps::{AIO_SYNCS, INFLIGHT, lost, offset};
+use crate::kernel::maps::{AIO_SYNCS, lost, offset};
+use crate::kernel::phases;
 use crate::kernel::read::{self, Addr};
 use crate::kernel::task;
 
@@ -67,10 +68,8 @@ pub fn aio_fsync_exit(ctx: FExitContext) -> i32 {
 #[fentry]
 pub fn aio_fsync_work(ctx: FEntryContext) -> i32 {
     let req = ctx.arg::<u64>(0) - offset!(aio_fsync_work) as u64;
-    // SAFETY: only its presence is of interest.
-    if unsafe { INFLIGHT.get(InflightKey::request(req)) }.is_none() {
-        return 0;
-    }
+    let Some(request) = call::in_flight(InflightKey::request(req)) else { return 0 };
+    phases::carry_out(request);
     if AIO_SYNCS.insert(&task::thread(), &req, 0).is_err() {
         lost(Lost::InflightFull);
     }

@@ -31,7 +31,7 @@ impl Kernel {
             let verdict = self.attach_best(capability);
             if capability.name == "sched" && verdict.hook.is_some() {
                 // Sync calls are hooked later, so that none is in flight yet.
-                self.fill("SYNCERS", &[Syncers { in_flight: 0, on: 1, ids: [0; MAX_SYNCERS] }])?;
+                self.fill("SYNCERS", &[Syncers { in_flight: 0, requests: 0, on: 1, ids: [0; MAX_SYNCERS] }])?;
             }
             self.verdicts.push(demand(capability, verdict)?);
         }

@@ -397,6 +397,8 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
         status_is_errno: u32::from(types.check(Kind::Tracepoint, &COMPLETE_WITH_ERRNO).is_ok()),
         targets: sizes.targets,
         switch_state: u32::from(types.check(Kind::Tracepoint, &SWITCH_WITH_STATE).is_ok()),
+        workers: u32::from(has(Need::Workers)),
+        zero: 0,
         paths: u32::from(has(Need::Paths) && has(Need::ExePath)),
         swap_flag: types.constant(SWAP).map_or(0, |bit| 1 << bit),
         named_directories: sizes.named_directories,

@@ -6,6 +6,7 @@ mod phases {
     mod journal;
     mod locks;
     mod missing;
+    mod requests;
     mod scheduler;
     mod sum;
     mod work;
