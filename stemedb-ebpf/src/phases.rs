@@ -106,6 +106,12 @@ pub struct Partition {
     pub journal: u32,
     /// What its file's activity was when it was last charged.
     pub seen: Seen,
+    /// The thread that asked for it: its process in the upper half, itself in the lower.
+    pub thread: u64,
+    /// Address of the `struct file` that it makes durable; 0 when there is none.
+    pub open_file: u64,
+    /// Address of that file's inode.
+    pub inode: u64,
 }
 
 /// Sums of an [`Activity`] at one moment.
@@ -166,7 +172,7 @@ pub mod part {
     #[inline(always)]
     #[must_use]
     pub const fn one(part: u16) -> u64 {
-        if part == NONE || part == HELD { 0 } else { 1 << (16 * (part as u32 - 1) & 63) }
+        if part == NONE || part == HELD { 0 } else { 1 << ((16 * (part as u32 - 1)) & 63) }
     }
 }
 
@@ -283,7 +289,7 @@ pub struct SlowCall {
     pub total_ns: u64,
     /// On what: together exactly [`SlowCall::total_ns`].
     pub parts: Parts,
-    /// As [`crate::Inflight::thread`].
+    /// As [`Partition::thread`].
     pub thread: u64,
     /// Inode number of the file.
     pub ino: u64,
@@ -315,7 +321,7 @@ pub const NO_PATH: u32 = 2;
 pub const UNDIVIDED: u32 = 4;
 
 const _: () = assert!(size_of::<Activity>() == 64 && size_of::<Seen>() == 40 && size_of::<SlowCall>() == 144);
-const _: () = assert!(size_of::<Partition>() == 8 * (1 + PHASES.len()) + 16 + 40);
+const _: () = assert!(size_of::<Partition>() == 8 * (1 + PHASES.len()) + 16 + 40 + 24);
 const _: () = assert!(WAIT_FUNCTIONS.len() <= MAX_WAIT_FUNCTIONS && MAX_WAIT_FUNCTIONS.is_power_of_two());
 
 #[cfg(test)]

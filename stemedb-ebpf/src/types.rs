@@ -282,12 +282,6 @@ pub struct Inflight {
     pub op: u32,
     /// Device of the superblock of the file that it makes durable; 0 when there is none.
     pub dev: u32,
-    /// The thread that asked for it: its process in the upper half, itself in the lower.
-    pub thread: u64,
-    /// Address of the `struct file` that it makes durable; 0 when there is none.
-    pub open_file: u64,
-    /// Address of that file's inode.
-    pub inode: u64,
     /// Where its time went, for what makes a file durable: the place of its [`crate::phases::Partition`] from 1 on; 0 when
     /// that is not kept.
     pub partition: u32,
@@ -365,7 +359,7 @@ pub struct WriteStats {
 
 const _: () = assert!(size_of::<SyncStats>() == 8 * (3 + PHASES.len() + SLOTS));
 const _: () = assert!(size_of::<WriteStats>() == 8 * (2 * WRITE_OPS + 5 + 2 * SLOTS + 2 * SIZE_SLOTS));
-const _: () = assert!(size_of::<Inflight>() == 112);
+const _: () = assert!(size_of::<Inflight>() == 88);
 
 /// Which failed calls are counted together.
 #[repr(C)]

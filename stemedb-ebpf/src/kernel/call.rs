@@ -1,6 +1,5 @@
 //! The life of a watched call or request: what is kept at its begin, and what is added up at its end.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use stemedb_ebpf::ops::{OPS, Op, SYNC_OPS, Way};
 use stemedb_ebpf::phases::{Parts, Phase};
 use stemedb_ebpf::slots::{latency_slot, size_slot};
@@ -70,9 +69,6 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
         flags,
         op: u32::from(op),
         dev: 0,
-        thread: bpf_get_current_pid_tgid(),
-        open_file: 0,
-        inode: 0,
         partition: 0,
         zero: 0,
     };
@@ -80,7 +76,7 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
         classify(&mut call, file, op, target);
     }
     if is_sync(op) || call.flags & DURABLE != 0 {
-        phases::reserve(&mut call, key, is_request);
+        phases::reserve(&mut call, key, is_request, file);
     }
     call.start_ns = now();
     phases::begin(&call, is_request);
@@ -146,8 +142,6 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
 
 #[inline(always)]
 fn makes_durable(call: &mut Inflight, file: &File, target: u32) {
-    call.open_file = file.at;
-    call.inode = file.inode;
     call.dev = waits::device_of(file.inode).unwrap_or(0);
     waits::begin(call, target);
 }

@@ -36,38 +36,35 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
     // The directories just passed, nearest first: the way down to a class directory that was not there
     // when the agent looked.
     let mut passed = [0_u64; MAX_MISSING];
-    let mut at = dentry;
-    let mut skip = !is_dir;
-    let named = setting!(named_directories) & (1 << (target & 63)) != 0;
-    for _ in 0..=MAX_DEPTH {
-        let Some(parent) = read::at::<Addr>(at, offset!(dentry_parent)) else {
+    let mut at = if is_dir { dentry } else { parent_of(dentry) };
+    for _ in 0..MAX_DEPTH {
+        let Some(inode) = read::at::<Addr>(at, offset!(dentry_inode)) else {
             lost(Lost::KernelRead);
             return CLASS_OTHER;
         };
-        if !skip {
-            let Some(inode) = read::at::<Addr>(at, offset!(dentry_inode)) else {
-                lost(Lost::KernelRead);
-                return CLASS_OTHER;
-            };
-            if let Some(class) = directory(inode, target, &passed) {
+        if let Some(class) = directory(inode, target, &passed) {
+            return class;
+        }
+        if setting!(named_directories) >> (target & 63) & 1 != 0 {
+            let class = class_by_own_name(at, u64::from(target)) as u32;
+            if class != NO_CLASS {
                 return class;
             }
-            if named {
-                let class = class_by_own_name(at, u64::from(target)) as u32;
-                if class != NO_CLASS {
-                    return class;
-                }
-            }
-            passed = [at, passed[0], passed[1], passed[2]];
         }
-        skip = false;
-        if parent == at {
+        passed = [at, passed[0], passed[1], passed[2]];
+        at = parent_of(at);
+        if at == passed[0] {
             return CLASS_OTHER;
         }
-        at = parent;
     }
     lost(Lost::ClassDepth);
     CLASS_OTHER
+}
+
+/// The directory above; 0, which cannot be read either, where that cannot be read.
+#[inline(always)]
+fn parent_of(dentry: Addr) -> Addr {
+    read::at(dentry, offset!(dentry_parent)).unwrap_or(0)
 }
 
 /// The class that a directory gives to a file below it.
@@ -112,14 +109,14 @@ fn anywhere(dentry: Addr, target: u32) -> Option<u32> {
 pub extern "C" fn class_by_names_below(inode: u64, target: u64, passed: *const [u64; MAX_MISSING]) -> u64 {
     // SAFETY: the verifier has it checked that a pointer is not null, and knows how much is behind it.
     let Some(passed) = (unsafe { passed.as_ref() }) else { return u64::from(NO_CLASS) };
-    u64::from(child(inode, target as u32, passed).unwrap_or(NO_CLASS))
+    u64::from(child(inode, target as u32, passed))
 }
 
 /// Follows names down from a directory to a class directory.
 #[inline(always)]
-fn child(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u32> {
+fn child(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> u32 {
     let mut key = ChildKey { parent: inode, target, zero: 0, name: [0; CHILD_NAME] };
-    let mut found = None;
+    let mut found = NO_CLASS;
     for dentry in passed {
         if *dentry == 0 || !name_of(*dentry, &mut key.name) {
             break;
@@ -127,7 +124,7 @@ fn child(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u32> {
         // SAFETY: as in `directory`.
         let Some(entry) = (unsafe { CHILDREN.get(&key) }).copied() else { break };
         if entry.class != NO_CLASS {
-            found = Some(entry.class);
+            found = entry.class;
         }
         if entry.below == 0 {
             break;

@@ -2,6 +2,7 @@
 //! of its file. What is charged up to an event is all that has passed since the one before, so that the parts add up to the whole.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_stack;
 use stemedb_ebpf::disk::mixed;
 use stemedb_ebpf::phases::{
@@ -12,6 +13,7 @@ use stemedb_ebpf::{CARRIED_OUT_BY_NOBODY, Inflight, InflightKey, Lost};
 use super::activity;
 use super::atomic;
 use super::disk::now;
+use super::file::File;
 use super::maps::{PARTITIONS, SYNCERS, WAIT_FUNCTIONS, lost};
 use super::read::{self, Addr};
 use super::task;
@@ -29,11 +31,10 @@ fn syncers() -> Option<*mut Syncers> {
     SYNCERS.get_ptr_mut(0)
 }
 
-/// By what whoever carries a call out is known: the thread's id, or the request's address as a number, with which the verifier allows
-/// what it does not with a pointer.
+/// The address of a request as a number, with which the verifier allows what it does not with a pointer.
 #[inline(always)]
-fn id_of(call: &Inflight, key: InflightKey, is_request: bool) -> u64 {
-    if is_request { read::at(core::ptr::from_ref(&key) as Addr, 0).unwrap_or(0) } else { call.thread & 0xffff_ffff }
+fn number(key: InflightKey) -> u64 {
+    read::at(core::ptr::from_ref(&key) as Addr, 0).unwrap_or(0)
 }
 
 /// Whether any call is in flight.
@@ -78,13 +79,10 @@ pub fn waits_for(place: u32) -> (u32, u32) {
 
 /// Takes a place for a call that is about to begin. Nothing is charged to it until [`begin`].
 #[inline(always)]
-pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool) {
+pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: Option<&File>) {
     let Some(all) = syncers() else { return };
-    // SAFETY: a number that is read at once.
-    if unsafe { (&raw const (*all).on).read_volatile() } == 0 {
-        return;
-    }
-    let id = id_of(call, key, is_request);
+    let thread = bpf_get_current_pid_tgid();
+    let id = if is_request { number(key) } else { thread & 0xffff_ffff };
     let taken = take(all, id);
     let Some(new) = at(taken) else {
         lost(Lost::SyncersFull);
@@ -100,8 +98,10 @@ pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool) {
     unsafe { (&raw mut new.state).write_volatile(state::CLOSED) }
     new.parts = [0; _];
     new.sites = site::DATA | site::NOBODY;
+    new.thread = thread;
+    (new.open_file, new.inode) = file.map_or((0, 0), |file| (file.at, file.inode));
     // What has no file, or several, knows of what it submits by itself.
-    new.file = activity::activity_enter(if call.inode == 0 { id | 1 << 40 } else { call.inode }) as u32;
+    new.file = activity::activity_enter(if new.inode == 0 { id | 1 << 40 } else { new.inode }) as u32;
     new.journal = if call.dev == 0 { 0 } else { activity::activity_enter(u64::from(call.dev)) as u32 };
 }
 
@@ -124,7 +124,11 @@ fn take(all: *mut Syncers, id: u64) -> u32 {
 /// The call has begun: a thread's own on a processor; a request waits for somebody to carry it out.
 #[inline(always)]
 pub fn begin(call: &Inflight, is_request: bool) {
-    let Some(partition) = at(call.partition) else { return };
+    let (Some(all), Some(partition)) = (syncers(), at(call.partition)) else { return };
+    // SAFETY: a number that is read at once.
+    if unsafe { (&raw const (*all).on).read_volatile() } == 0 {
+        return;
+    }
     partition.last_ns = call.start_ns;
     let first = if is_request {
         partition.seen = activity::seen(partition.file, partition.journal);
@@ -134,6 +138,13 @@ pub fn begin(call: &Inflight, is_request: bool) {
     };
     // SAFETY: as in `reserve`.
     unsafe { (&raw mut partition.state).write_volatile(first) }
+}
+
+/// The thread that asked for the call at a place, and the file and the inode that it makes durable; of one without a place, the current
+/// thread.
+#[inline(always)]
+pub fn about(place: u32) -> (u64, Addr, Addr) {
+    at(place).map_or((bpf_get_current_pid_tgid(), 0, 0), |call| (call.thread, call.open_file, call.inode))
 }
 
 /// Whether there are requests of which it is not known who carries them out.
@@ -149,7 +160,7 @@ pub fn carry_out(call: &mut Inflight) {
     let Some(all) = syncers() else { return };
     let was = call.partition;
     let Some(old) = at(was) else { return };
-    if call.flags & CARRIED_OUT_BY_NOBODY == 0 {
+    if call.flags & CARRIED_OUT_BY_NOBODY == 0 || old.state == state::CLOSED {
         return;
     }
     let taken = take(all, u64::from(task::thread()));
@@ -159,6 +170,7 @@ pub fn carry_out(call: &mut Inflight) {
     new.parts = old.parts;
     new.file = old.file;
     new.journal = old.journal;
+    (new.thread, new.open_file, new.inode) = (old.thread, old.open_file, old.inode);
     // Its file and its journal are the new one's from here on.
     old.file = 0;
     old.journal = 0;
@@ -183,10 +195,13 @@ pub fn leave(call: &Inflight) {
     release(call.partition);
 }
 
-/// Charges what has passed up to now, when a call ends at `now`; returns when it has ended, and on what its time went.
+/// Charges what has passed up to now, when a call ends at `now`; returns when it has ended, and on what its time went, if that is known.
 #[inline(always)]
 pub fn close(place: u32, now: u64) -> (u64, Option<&'static Parts>) {
     let Some(partition) = at(place) else { return (now, None) };
+    if partition.state == state::CLOSED {
+        return (now, None);
+    }
     // A clock that has been read on another processor may be some nanoseconds ahead.
     let now = if partition.last_ns > now { partition.last_ns } else { now };
     charge(place, partition, now);

@@ -7,6 +7,7 @@ use stemedb_ebpf::{Inflight, Lost};
 
 use super::maps::{PATH_MAX, SCRATCH, SLOW, SLOW_NS, SLOW_SCRATCH, SlowScratch, lost, offset, setting};
 use super::path;
+use super::phases;
 use super::read::{self, Addr};
 
 /// How a call ended.
@@ -48,7 +49,8 @@ pub fn tell(call: &Inflight, end: End, parts: Option<&Parts>) {
             told.flags = UNDIVIDED;
         }
     }
-    told.thread = call.thread;
+    let (thread, file, inode) = phases::about(call.partition);
+    told.thread = thread;
     (told.writes, told.bytes) = end.durable;
     told.dev = call.dev;
     told.cell = call.cell;
@@ -57,11 +59,11 @@ pub fn tell(call: &Inflight, end: End, parts: Option<&Parts>) {
     told.ino = 0;
     told.path_len = 0;
     told.comm = [0; 16];
-    let is_own = bpf_get_current_pid_tgid() >> 32 == call.thread >> 32;
+    let is_own = bpf_get_current_pid_tgid() >> 32 == thread >> 32;
     if is_own && let Ok(comm) = bpf_get_current_comm() {
         told.comm = comm;
     }
-    slow_call_out(call.open_file, call.inode);
+    slow_call_out(file, inode);
 }
 
 /// Finishes what is in this processor's buffer with the path of a file, and sends it.

@@ -45,11 +45,18 @@ pub async fn trace(
             tokio::task::yield_now().await;
         }
     };
-    tokio::select! {
-        () = shutdown => {}
-        done = print => done?,
-    }
+    let is_over = tokio::select! {
+        () = shutdown => false,
+        done = print => done.map(|()| true)?,
+    };
     agent.borrow_mut().stop();
+    // What has ended until now is told as well.
+    while !is_over && let Some(told) = slow.get_mut().take_next() {
+        let call = agent.borrow_mut().named(told);
+        if take(Some(call)).is_break() {
+            break;
+        }
+    }
     Ok(agent)
 }
 

@@ -59,7 +59,7 @@ const HOST_ONLY: &[&str] = &[
     "a_limit_of_a_cgroup_",
     "are_there_",
     "behind_a_disk_that_does_not",
-    "behind_others_in_a_scheduler_",
+    "behind_others_",
     "logs_of_other_file_systems_",
     "without_the_",
     "without_block_io_",

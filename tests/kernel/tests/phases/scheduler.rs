@@ -20,12 +20,19 @@ fn schedstat() -> Result<(u64, u64)> {
 
 /// Calls with more threads that spin than there are processors; all calls, and how long the scheduler says that the thread waited
 /// during those.
-fn crowded(spinners: usize, calls: u64, bytes: usize) -> Result<(Vec<Call>, u64)> {
+fn crowded<L>(
+    spinners: usize,
+    calls: u64,
+    bytes: usize,
+    limit: impl FnOnce() -> Result<L>,
+) -> Result<(Vec<Call>, u64)> {
     let mount = Mount::new("ext4")?;
     let (wal, file) = file(&mount)?;
     rounds(&file, 10, 4096)?;
     let trace = Trace::of(std::process::id(), &wal, &[])?;
     let data = vec![b'x'; bytes];
+    // The trace itself is outside of it.
+    let limit = limit()?;
     let done = AtomicBool::new(false);
     let waited = std::thread::scope(|scope| -> Result<u64> {
         for _ in 0..spinners {
@@ -48,9 +55,15 @@ fn crowded(spinners: usize, calls: u64, bytes: usize) -> Result<(Vec<Call>, u64)
         done.store(true, Ordering::Relaxed);
         result
     })?;
+    drop(limit);
     let traced = trace.calls()?;
     ensure!(traced.len() as u64 == calls, "{} of {calls} calls were traced", traced.len());
     Ok((traced, waited))
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "in the place of what makes a limit")]
+fn unlimited() -> Result<()> {
+    Ok(())
 }
 
 /// More threads spin than there are processors.
@@ -58,8 +71,8 @@ fn crowded(spinners: usize, calls: u64, bytes: usize) -> Result<(Vec<Call>, u64)
 fn a_crowd_makes_a_run_queue() -> Result<()> {
     let processors = std::thread::available_parallelism()?.get();
     let calls = scaled(400);
-    let (alone, _) = crowded(0, calls, 4096)?;
-    let (traced, waited) = crowded(processors * 3, calls, 4096)?;
+    let (alone, _) = crowded(0, calls, 4096, unlimited)?;
+    let (traced, waited) = crowded(processors * 3, calls, 4096, unlimited)?;
     let runqueue = sum(&traced, "runqueue");
     println!("alone: {} of {} ns", sum(&alone, "runqueue"), total(&alone));
     println!("crowded: {runqueue} of {} ns", total(&traced));
@@ -128,13 +141,11 @@ fn a_quota_is_as_the_scheduler_says() -> Result<()> {
     let at_return = symbols.lines().any(|line| line.ends_with(" throttle_cfs_rq_work"));
     // So much data that what is between the calls is nothing beside them.
     const BYTES: usize = 1 << 20;
-    let (unlimited, _) = crowded(0, scaled(100), BYTES)?;
-    let quota = Quota::new()?;
-    let (traced, waited) = crowded(0, scaled(100), BYTES)?;
-    drop(quota);
+    let (alone, _) = crowded(0, scaled(100), BYTES, unlimited)?;
+    let (traced, waited) = crowded(0, scaled(100), BYTES, Quota::new)?;
     let runqueue = sum(&traced, "runqueue");
     println!("{runqueue} ns on the run queue, {waited} ns waited; at the return: {at_return}");
-    ensure!(waited > 10 * sum(&unlimited, "runqueue"), "the quota did nothing");
+    ensure!(waited > 10 * sum(&alone, "runqueue"), "the quota did nothing");
     if at_return {
         // What is left are the wake-ups in the calls.
         ensure!(runqueue * 10 < waited, "{runqueue} ns of {waited} ns are in the calls");

@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: what the agent's kernel side costs on block I/O, on this machine, in one run.
+//! `cargo xtask bench`: what the agent's kernel side costs on block I/O and on the scheduler, on this machine, in one run.
+
+mod sched;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,11 +22,12 @@ const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// Size of the file that fio writes to.
 const FILE: &str = "128M";
 
-/// Measure what the agent costs on block I/O, and write docs/overhead.md
+/// Measure what the agent costs on block I/O and on the scheduler, and write docs/overhead.md
 ///
 /// fio writes 4 KiB blocks at random, 32 at a time, past the page cache, to an ext4 on a disk in memory (a loop device on a tmpfs).
 /// In each round it does so without the agent, with the agent watching it, and with the agent watching something else; the order
-/// turns from round to round, so that drift cancels. What one program costs, the kernel's own statistics tell, in runs of their
+/// turns from round to round, so that drift cancels. The same with two threads that hand a byte to and fro, each time with a switch of
+/// threads, while no sync call is in flight. What one program costs, the kernel's own statistics tell, in runs of their
 /// own, because keeping them costs time as well. Nothing else should run. Needs root.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -36,6 +39,9 @@ pub(crate) struct Options {
     seconds: u32,
 }
 
+/// A target without a process.
+const NOBODY: &str = "comm=no-such-name";
+
 /// What runs beside fio.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Beside {
@@ -44,6 +50,8 @@ enum Beside {
     Watching,
     /// An agent with another target.
     Elsewhere,
+    /// The same, that does without the scheduler's events.
+    WithoutSched,
 }
 
 const ALL: [Beside; 3] = [Beside::Nothing, Beside::Watching, Beside::Elsewhere];
@@ -54,6 +62,7 @@ impl Beside {
             Self::Nothing => "without the agent",
             Self::Watching => "with the agent, fio is watched",
             Self::Elsewhere => "with the agent, fio is not watched",
+            Self::WithoutSched => "with the agent, `--without sched`",
         }
     }
 }
@@ -74,11 +83,13 @@ pub(crate) fn command(options: &Options) -> Result<ExitCode> {
             rates.entry(beside).or_default().push(rate);
         }
     }
+    let scheduler = sched::measure(&bench, options.rounds)?;
     let statistics = Statistics::on()?;
     let costs = [Beside::Watching, Beside::Elsewhere].map(|beside| bench.run(beside));
+    let switches = sched::costs(&bench);
     drop(statistics);
     let [watching, elsewhere] = costs;
-    let text = page(&rates, &watching?.1, &elsewhere?.1);
+    let text = page(&rates, &watching?.1, &elsewhere?.1) + &sched::page(&scheduler, &switches?);
     fs::write(shell::root().join(PAGE), &text).with_context(|| format!("cannot write {PAGE}"))?;
     println!("\n{text}\nwrote {PAGE}");
     Ok(ExitCode::SUCCESS)
@@ -101,17 +112,31 @@ struct Bench {
 impl Bench {
     /// fio's requests a second, and what the agent tells of itself.
     fn run(&self, beside: Beside) -> Result<(f64, Costs)> {
+        let target = if beside == Beside::Watching { "comm=fio" } else { NOBODY };
+        let (rate, costs) = self.with(beside, target, || self.fio())?;
+        Ok((rate, Costs { requests: rate * f64::from(self.seconds), ..costs }))
+    }
+
+    /// What a load gives, and what the agent tells of itself.
+    fn with(&self, beside: Beside, target: &str, load: impl FnOnce() -> Result<f64>) -> Result<(f64, Costs)> {
+        if process::stopped() {
+            bail!("stopped");
+        }
         if beside == Beside::Nothing {
-            return Ok((self.fio()?, Costs::default()));
+            return Ok((load()?, Costs::default()));
         }
         let client = Client::new(free_port()?);
-        let target = if beside == Beside::Watching { "bench:comm=fio" } else { "bench:comm=no-such-name" };
+        let target = format!("bench:{target}");
         let class = format!("bench:wal={}", self.disk.folder.display());
-        let arguments = ["run", "--listen", &client.address, "--target", target, "--class", &class].map(str::to_owned);
+        let mut arguments =
+            ["run", "--listen", &client.address, "--target", &target, "--class", &class].map(str::to_owned).to_vec();
+        if beside == Beside::WithoutSched {
+            arguments.extend(["--without", "sched"].map(str::to_owned));
+        }
         let mut agent = Agent::start(shell::root().join(build::AGENT).as_os_str(), &arguments, &self.log)?;
         ensure!(client.await_ready(&mut agent)?, "stopped");
         let before = programs(&client.get("/metrics")?);
-        let rate = self.fio()?;
+        let rate = load()?;
         let text = client.get("/metrics")?;
         let after = programs(&text);
         agent.finish()?;
@@ -120,13 +145,10 @@ impl Bench {
             (name.clone(), (runs - runs_before, seconds - seconds_before))
         };
         let programs = after.iter().map(since).filter(|(_, (runs, _))| *runs != 0).collect();
-        Ok((rate, Costs { programs, hooks: hooks(&text), requests: rate * f64::from(self.seconds) }))
+        Ok((rate, Costs { programs, hooks: hooks(&text), requests: 0.0 }))
     }
 
     fn fio(&self) -> Result<f64> {
-        if process::stopped() {
-            bail!("stopped");
-        }
         let mut fio = shell::command("fio");
         fio.args(["--name=bench", "--rw=randwrite", "--bs=4k", "--direct=1", "--ioengine=libaio", "--iodepth=32"]);
         fio.args(["--time_based", "--randseed=1", "--output-format=json"]);
