@@ -210,11 +210,8 @@ pub struct WaitFunctions {
 
 impl WaitFunctions {
     /// None.
-    pub const NONE: Self = Self {
-        begins: [u64::MAX; MAX_WAIT_FUNCTIONS],
-        ends: [0; MAX_WAIT_FUNCTIONS],
-        sites: [0; MAX_WAIT_FUNCTIONS],
-    };
+    pub const NONE: Self =
+        Self { begins: [u64::MAX; MAX_WAIT_FUNCTIONS], ends: [0; MAX_WAIT_FUNCTIONS], sites: [0; MAX_WAIT_FUNCTIONS] };
 
     /// What a thread waits for that is in the function at this address; 0 when nothing is known of it.
     #[inline(always)]
@@ -331,13 +328,12 @@ mod tests {
     #[test]
     fn functions_are_found_by_any_address_in_them() {
         let mut functions = WaitFunctions::NONE;
-        for n in 0..MAX_WAIT_FUNCTIONS {
-            let begin = 1_000 + 100 * n as u64;
-            (functions.begins[n], functions.ends[n], functions.sites[n]) = (begin, begin + 50, 1 + n as u32);
+        let numbers = || (0..MAX_WAIT_FUNCTIONS).zip(1_u32..).map(|(n, site)| (n, 1_000 + 100 * n as u64, site));
+        for (n, begin, site) in numbers() {
+            (functions.begins[n], functions.ends[n], functions.sites[n]) = (begin, begin + 50, site);
         }
-        for n in 0..MAX_WAIT_FUNCTIONS as u32 {
-            let begin = 1_000 + 100 * u64::from(n);
-            assert_eq!([0, 49, 50, 99].map(|at| functions.site_of(begin + at)), [1 + n, 1 + n, 0, 0]);
+        for (_, begin, site) in numbers() {
+            assert_eq!([0, 49, 50, 99].map(|at| functions.site_of(begin + at)), [site, site, 0, 0]);
         }
         assert_eq!((functions.site_of(0), functions.site_of(999)), (0, 0));
         functions.begins[1..].fill(u64::MAX);

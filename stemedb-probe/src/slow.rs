@@ -105,7 +105,8 @@ impl Call {
             device: if call.dev == 0 { String::new() } else { names.device(call.dev) },
             writes: call.writes,
             bytes: call.bytes,
-            error: (call.errno != 0).then(|| crate::probes::errors::name(u16::try_from(call.errno).unwrap_or(u16::MAX))),
+            error: (call.errno != 0)
+                .then(|| crate::probes::errors::name(u16::try_from(call.errno).unwrap_or(u16::MAX))),
             total_ns: call.total_ns,
             phases_ns: phases(&call.parts),
             undivided: call.flags & UNDIVIDED != 0,

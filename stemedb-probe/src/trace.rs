@@ -43,7 +43,11 @@ pub fn parse_time(text: &str) -> Result<Duration, ConfigError> {
         "ms" => 1e-3,
         "s" => 1.0,
         "" if number.parse() == Ok(0.0) => 1.0,
-        _ => return Err(ConfigError(format!("{text:?} is not a time: write a number with ns, us, ms or s, as in 10ms"))),
+        _ => {
+            return Err(ConfigError(format!(
+                "{text:?} is not a time: write a number with ns, us, ms or s, as in 10ms"
+            )));
+        }
     };
     let seconds = number.parse::<f64>().ok().map(|number| number * factor);
     seconds
@@ -152,7 +156,10 @@ mod tests {
     #[test]
     fn times_have_units() {
         let ns = |text| parse_time(text).map(|time| time.as_nanos());
-        assert_eq!([ns("10ms"), ns("1.5us"), ns("0"), ns("2s"), ns("7ns")], [10_000_000, 1_500, 0, 2_000_000_000, 7].map(Ok));
+        assert_eq!(
+            [ns("10ms"), ns("1.5us"), ns("0"), ns("2s"), ns("7ns")],
+            [10_000_000, 1_500, 0, 2_000_000_000, 7].map(Ok)
+        );
         for wrong in ["10", "ms", "-1ms", "1h", "", "1.2.3ms"] {
             assert!(parse_time(wrong).unwrap_err().0.contains("not a time"), "{wrong}");
         }

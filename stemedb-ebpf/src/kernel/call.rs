@@ -255,7 +255,7 @@ struct Spent {
 fn count_sync(call: &Inflight, op: u8, spent: Spent, ret: i64, durable: (u64, u64)) {
     let Spent { ns, now, parts } = spent;
     if ns >= slow::from_ns() {
-        slow::tell(call, slow::End { op, total_ns: ns, end_ns: now, ret, durable }, parts);
+        slow::tell(call, slow::End { op, total_ns: ns, at_ns: now, ret, durable }, parts);
     }
     let Some(stats) = SYNC_STATS.get_ptr_mut(call.cell * SYNC_CELL + u32::from(op)) else { return };
     // SAFETY: this processor's own value.

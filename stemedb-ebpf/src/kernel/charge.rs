@@ -37,7 +37,8 @@ pub struct Charge {
 }
 
 /// Nobody's.
-pub const UNKNOWN: Charge = Charge { target: NO_TARGET, class: CLASS_OTHER, origin: Origin::Unknown, inode: 0, waited: 0 };
+pub const UNKNOWN: Charge =
+    Charge { target: NO_TARGET, class: CLASS_OTHER, origin: Origin::Unknown, inode: 0, waited: 0 };
 
 /// The charge of a request as the thread that is running submits it.
 #[inline(always)]

@@ -9,7 +9,9 @@ use stemedb_ebpf::disk::{
 };
 use stemedb_ebpf::offsets::Offsets;
 use stemedb_ebpf::ops::NO_OP;
-use stemedb_ebpf::phases::{Activity, MAX_ACTIVITIES, MAX_SYNCERS, Partition, SLOW_PATH, SlowCall, Syncers, WaitFunctions};
+use stemedb_ebpf::phases::{
+    Activity, MAX_ACTIVITIES, MAX_SYNCERS, Partition, SLOW_PATH, SlowCall, Syncers, WaitFunctions,
+};
 use stemedb_ebpf::{
     ChildEntry, ChildKey, ClassRule, DirEntry, DirKey, ErrorKey, Event, FileKey, Inflight, InflightKey, LOST, Lost,
     MAX_AIO_SYNCS, MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES,

@@ -5,9 +5,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_stack;
 use stemedb_ebpf::disk::mixed;
-use stemedb_ebpf::phases::{
-    MAX_FRAMES, MAX_SYNCERS, Partition, Parts, Phase, SYNCER_PROBES, Syncers, site, state,
-};
+use stemedb_ebpf::phases::{MAX_FRAMES, MAX_SYNCERS, Partition, Parts, Phase, SYNCER_PROBES, Syncers, site, state};
 use stemedb_ebpf::{CARRIED_OUT_BY_NOBODY, Inflight, InflightKey, Lost};
 
 use super::activity;

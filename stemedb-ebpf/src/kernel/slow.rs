@@ -18,7 +18,7 @@ pub struct End {
     /// How long it took.
     pub total_ns: u64,
     /// When.
-    pub end_ns: u64,
+    pub at_ns: u64,
     /// What it returned.
     pub ret: i64,
     /// Writes and bytes that it made durable.
@@ -38,16 +38,15 @@ pub fn tell(call: &Inflight, end: End, parts: Option<&Parts>) {
     // SAFETY: this processor's own buffer.
     let slow = unsafe { &mut *slow };
     let told = &mut slow.call;
-    told.end_ns = end.end_ns;
+    told.end_ns = end.at_ns;
     told.total_ns = end.total_ns;
     told.flags = 0;
-    match parts {
-        Some(parts) => told.parts = *parts,
-        None => {
-            told.parts = [0; _];
-            told.parts[Phase::Other as usize] = end.total_ns;
-            told.flags = UNDIVIDED;
-        }
+    if let Some(parts) = parts {
+        told.parts = *parts;
+    } else {
+        told.parts = [0; _];
+        told.parts[Phase::Other as usize] = end.total_ns;
+        told.flags = UNDIVIDED;
     }
     let (thread, file, inode) = phases::about(call.partition);
     told.thread = thread;
@@ -85,9 +84,9 @@ pub extern "C" fn slow_call_out(file: u64, inode: u64) -> u64 {
         None => slow.call.flags |= NO_PATH,
     }
     let len = slow.call.path_len as usize & (SLOW_PATH - 1);
-    const HEAD: usize = size_of::<SlowCall>();
     // SAFETY: the call and the path lie one behind the other, and no more is sent than both are long.
-    let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(slow).cast::<u8>(), HEAD + len) };
+    let bytes =
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(slow).cast::<u8>(), size_of::<SlowCall>() + len) };
     if SLOW.output::<[u8]>(bytes, 0).is_err() {
         lost(Lost::SlowFull);
     }

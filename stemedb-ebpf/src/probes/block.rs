@@ -9,8 +9,8 @@ use stemedb_ebpf::{CLASS_OTHER, Lost};
 
 use crate::kernel::charge::{self, Charge};
 use crate::kernel::disk::{
-    add_counts, at_device, become_part, begun, count_error, end, end_at_device, failed, forget, join, key_of, known, now,
-    remember,
+    add_counts, at_device, become_part, begun, count_error, end, end_at_device, failed, forget, join, key_of, known,
+    now, remember,
 };
 use crate::kernel::maps::{lost, setting};
 use crate::kernel::read::Addr;

@@ -7,9 +7,9 @@ use super::Agent;
 use crate::config::Slow;
 use crate::disks;
 use crate::kernel::KernelError;
+use crate::probes::add_slots;
 use crate::probes::pending::monotonic_ns;
 use crate::probes::slow::{Reader, Threshold, Told};
-use crate::probes::add_slots;
 use crate::slow::{Call, FIRST_NS, List, Names};
 
 /// Calls that are taken in one go: whoever asks for figures is not kept waiting.

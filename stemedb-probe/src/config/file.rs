@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::profiles::Profile;
-use super::{Config, ConfigError, DEFAULT_LISTEN, FilePattern, KEYS, ProcessPattern, Target, check_class, parse_without, unknown};
+use super::{
+    Config, ConfigError, DEFAULT_LISTEN, FilePattern, KEYS, ProcessPattern, Target, check_class, parse_without, unknown,
+};
 use crate::kernel::Mode;
 
 /// Reads a TOML file into a configuration that the flags may then change.
@@ -36,7 +38,14 @@ pub fn parse_toml(text: &str) -> Result<Config, ConfigError> {
                     strings(value, key)?.iter().map(|name| parse_without(name)).collect::<Result<_, _>>()?;
             }
             "target" => read_targets(value, &mut config)?,
-            _ => return unknown("key", key, ["listen", "namespace", "btf", "hooks", "without", "target"].into_iter(), "the file"),
+            _ => {
+                return unknown(
+                    "key",
+                    key,
+                    ["listen", "namespace", "btf", "hooks", "without", "target"].into_iter(),
+                    "the file",
+                );
+            }
         }
     }
     Ok(config)

@@ -15,6 +15,9 @@ use super::types::Kind;
 /// The one argument of every function of a system call.
 const SYSCALL_ARGS: &[Arg] = &[Arg::To("pt_regs")];
 
+/// What the kernel side begins with when it sees the scheduler's events.
+static NONE_IN_FLIGHT: Syncers = Syncers { in_flight: 0, requests: 0, on: 1, ids: [0; MAX_SYNCERS] };
+
 /// A program that runs. It is detached when this is dropped.
 pub(super) struct Attached {
     /// Its name in the object; with the function where one program is on several.
@@ -31,7 +34,7 @@ impl Kernel {
             let verdict = self.attach_best(capability);
             if capability.name == "sched" && verdict.hook.is_some() {
                 // Sync calls are hooked later, so that none is in flight yet.
-                self.fill("SYNCERS", &[Syncers { in_flight: 0, requests: 0, on: 1, ids: [0; MAX_SYNCERS] }])?;
+                self.fill("SYNCERS", std::slice::from_ref(&NONE_IN_FLIGHT))?;
             }
             self.verdicts.push(demand(capability, verdict)?);
         }

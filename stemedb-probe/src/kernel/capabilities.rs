@@ -151,10 +151,7 @@ pub const CAPABILITIES: &[Capability] = &[
             // Before 5.18 the state of the thread that leaves is read from the thread.
             Hook {
                 name: "sched_switch+wakeup without state",
-                programs: &[
-                    tracepoint!("sched_wakeup"[TASK]),
-                    tracepoint!("sched_switch" [Arg::Any, TASK, TASK]),
-                ],
+                programs: &[tracepoint!("sched_wakeup"[TASK]), tracepoint!("sched_switch" [Arg::Any, TASK, TASK])],
                 needs: &[Need::Sched],
                 helpers: &[],
                 typed: false,

@@ -16,11 +16,20 @@ const PER_CENT: u64 = 1;
 /// What the columns are.
 #[must_use]
 pub(super) fn header() -> String {
-    let letters: Vec<String> =
-        PHASES.iter().zip(LETTERS).map(|(phase, letter)| format!("{letter}={phase}")).collect();
+    let letters: Vec<String> = PHASES.iter().zip(LETTERS).map(|(phase, letter)| format!("{letter}={phase}")).collect();
     format!(
         "{:<15} {:<10} {:>15} {:<15} {:<11} {:<6} {:<9} {:>9} {:>9}  {:<22}  WHERE THE TIME WENT, FILE   {}",
-        "TIME (UTC)", "TARGET", "PID/TID", "COMM", "OP", "CLASS", "DEVICE", "DURABLE", "TOTAL", "PHASES", letters.join(" ")
+        "TIME (UTC)",
+        "TARGET",
+        "PID/TID",
+        "COMM",
+        "OP",
+        "CLASS",
+        "DEVICE",
+        "DURABLE",
+        "TOTAL",
+        "PHASES",
+        letters.join(" ")
     )
 }
 
@@ -61,7 +70,11 @@ fn bar(parts: &Parts, total: u64) -> String {
     for n in order.into_iter().take(missing) {
         letters[n] += 1;
     }
-    LETTERS.iter().zip(letters).flat_map(|(letter, n)| std::iter::repeat_n(*letter, usize::try_from(n).unwrap_or(0))).collect()
+    LETTERS
+        .iter()
+        .zip(letters)
+        .flat_map(|(letter, n)| std::iter::repeat_n(*letter, usize::try_from(n).unwrap_or(0)))
+        .collect()
 }
 
 /// The phases that matter, the longest first.
@@ -123,9 +136,15 @@ mod tests {
 
     #[test]
     fn figures_name_what_matters() {
-        assert_eq!(figures(&[3_000, 0, 0, 71_000_000, 12_000_000, 0, 0], 83_003_000), "journal 71.0 ms 86%, device 12.0 ms 14%");
+        assert_eq!(
+            figures(&[3_000, 0, 0, 71_000_000, 12_000_000, 0, 0], 83_003_000),
+            "journal 71.0 ms 86%, device 12.0 ms 14%"
+        );
         assert_eq!(figures(&[0; 7], 0), "cpu 0 ns 0%");
-        assert_eq!([time(999), time(1_500), time(15_300_000), time(2_000_000_000)], ["999 ns", "1.50 us", "15.3 ms", "2.00 s"]);
+        assert_eq!(
+            [time(999), time(1_500), time(15_300_000), time(2_000_000_000)],
+            ["999 ns", "1.50 us", "15.3 ms", "2.00 s"]
+        );
         assert_eq!([bytes(0), bytes(4_096), bytes(1_536), bytes(3 << 30)], ["0 B", "4 KiB", "1.5 KiB", "3 GiB"]);
     }
 }

@@ -94,6 +94,9 @@ mod tests {
         row.add(2, 200, &[50, 0, 0, 150, 0, 0, 0]);
         let text = summary.text(9, Duration::ZERO, 3);
         assert!(text.starts_with("5 of 9 sync calls took 0 ns or more; 3 of these are not here"), "{text}");
-        assert!(text.contains("RUNQUEUE") && text.contains("25.0%") && text.contains("75.0%") && !text.contains("\nall"), "{text}");
+        assert!(
+            text.contains("RUNQUEUE") && text.contains("25.0%") && text.contains("75.0%") && !text.contains("\nall"),
+            "{text}"
+        );
     }
 }

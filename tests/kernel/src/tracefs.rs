@@ -58,14 +58,16 @@ impl Recording {
     pub fn spans(&self, device: &Device, begin: &str, end: &str, word: &str) -> Result<Vec<(u64, u64)>> {
         let number = format!("{},{}", device.number.0, device.number.1);
         let text = self.text()?;
-        let mut began = None;
+        let mut since = None;
         let mut spans = Vec::new();
         for line in text.lines().filter(|line| line.contains(&number) && line.contains(word)) {
             let (Some(name), Some(at)) = (line.split(": ").nth(1), time_of(line)) else { continue };
             if name == begin {
-                began = began.or(Some(at));
-            } else if name == end && let Some(began) = began.take() {
-                spans.push((began, at));
+                since = since.or(Some(at));
+            } else if name == end
+                && let Some(since) = since.take()
+            {
+                spans.push((since, at));
             }
         }
         Ok(spans)

@@ -26,7 +26,7 @@ fn one(path: &Path, bytes: usize) -> Result<fs::Metadata> {
     Ok(file.metadata()?)
 }
 
-fn find<'c>(calls: &'c [Call], inode: u64) -> Result<&'c Call> {
+fn find(calls: &[Call], inode: u64) -> Result<&Call> {
     calls.iter().find(|call| call.inode == inode).with_context(|| format!("no call for inode {inode}: {calls:?}"))
 }
 
@@ -84,7 +84,14 @@ fn a_path_is_as_its_process_sees_it() -> Result<()> {
     for device in ["dev", "proc", "tmp"] {
         fs::create_dir_all(root.join(device))?;
     }
-    run("mount", &["-t", "proc", "proc"].map(std::ffi::OsStr::new).into_iter().chain([root.join("proc").as_os_str()]).collect::<Vec<_>>())?;
+    run(
+        "mount",
+        &["-t", "proc", "proc"]
+            .map(std::ffi::OsStr::new)
+            .into_iter()
+            .chain([root.join("proc").as_os_str()])
+            .collect::<Vec<_>>(),
+    )?;
     let result = (|| {
         let mut chroot = Command::new("chroot");
         chroot.arg(&root).args(["/load", "latency", "--dir", "/data/wal", "--calls", "5"]);
@@ -135,7 +142,10 @@ fn people_get_lines_and_a_summary() -> Result<()> {
     let headers = said.lines().filter(|line| line.starts_with("TIME")).count();
     let lines: Vec<_> = said.lines().filter(|line| line.contains(" fdatasync ") && line.contains('[')).collect();
     ensure!(headers == CALLS.div_ceil(40), "{headers} headers\n{said}");
-    ensure!(lines.len() == CALLS && lines.iter().all(|line| line.contains("4 KiB") && line.contains(" wal ")), "{said}");
+    ensure!(
+        lines.len() == CALLS && lines.iter().all(|line| line.contains("4 KiB") && line.contains(" wal ")),
+        "{said}"
+    );
     for line in &lines {
         let bar = line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).context("no bar")?.0;
         ensure!(bar.len() == 20 && bar.chars().all(|letter| "crFJDQ.".contains(letter)), "{line}");
@@ -163,7 +173,13 @@ fn it_keeps_up_or_says_what_it_dropped() -> Result<()> {
         .map(str::to_owned);
     let mut load = Load::start(&args)?;
     let trace = Trace::start(&[
-        "--json", "--slower-than", "0", "--target", &format!("t:pid={}", load.pid()), "--class", &format!("t:wal={}", wal.display()),
+        "--json",
+        "--slower-than",
+        "0",
+        "--target",
+        &format!("t:pid={}", load.pid()),
+        "--class",
+        &format!("t:wal={}", wal.display()),
     ])?;
     let began = std::time::Instant::now();
     load.run()?;
@@ -224,7 +240,12 @@ fn the_slowest_calls_of_the_last_hour() -> Result<()> {
     })?;
     ensure!((found.seconds, found.capacity) == (3_600, 128));
     ensure!(found.calls.windows(2).all(|two| two[0].total_ns >= two[1].total_ns), "not in order");
-    ensure!(found.calls.iter().all(|call| call.parts() == call.total_ns && call.path.as_deref() == wal.join("segment").to_str()));
+    ensure!(
+        found
+            .calls
+            .iter()
+            .all(|call| call.parts() == call.total_ns && call.path.as_deref() == wal.join("segment").to_str())
+    );
     let last = found.calls.last().context("empty")?.total_ns;
     ensure!(found.slower_than_ns == last + 1, "{} and {last}", found.slower_than_ns);
     // From here on, none that is slower is missed. The test's own clock has more of a call than the agent's.

@@ -133,6 +133,9 @@ mod tests {
         };
         let text = page(&rates, &[costs(20.0), costs(900.0)]);
         assert!(text.contains("| with the agent, no sync call in flight | 99 | 99 to 99 | 99.0 % |"), "{text}");
-        assert!(text.contains("| `sched_switch` | 20 | 900 |") && text.contains("| `sched_wakeup` | - | - |"), "{text}");
+        assert!(
+            text.contains("| `sched_switch` | 20 | 900 |") && text.contains("| `sched_wakeup` | - | - |"),
+            "{text}"
+        );
     }
 }

@@ -137,10 +137,10 @@ impl Drop for Quota {
 /// (`throttle_cfs_rq_work`): then that time is behind the calls, and no part of them; before, it is in them.
 #[test]
 fn a_quota_is_as_the_scheduler_says() -> Result<()> {
-    let symbols = fs::read_to_string("/proc/kallsyms")?;
-    let at_return = symbols.lines().any(|line| line.ends_with(" throttle_cfs_rq_work"));
     // So much data that what is between the calls is nothing beside them.
     const BYTES: usize = 1 << 20;
+    let symbols = fs::read_to_string("/proc/kallsyms")?;
+    let at_return = symbols.lines().any(|line| line.ends_with(" throttle_cfs_rq_work"));
     let (alone, _) = crowded(0, scaled(100), BYTES, unlimited)?;
     let (traced, waited) = crowded(0, scaled(100), BYTES, Quota::new)?;
     let runqueue = sum(&traced, "runqueue");
