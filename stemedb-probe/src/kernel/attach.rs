@@ -75,16 +75,16 @@ impl Kernel {
                 format!("{KALLSYMS} tells no addresses: CAP_SYSLOG, or a lower kernel.kptr_restrict"),
             );
         }
-        self.choice.best(capability, |hook, alternatives| self.attach_hook(hook, alternatives))
+        self.choice.best(capability, |hook, by_function| self.attach_hook(hook, by_function))
     }
 
     /// All of a hook's programs, or none.
-    fn attach_hook(&mut self, hook: &Hook, alternatives: bool) -> Result<(), String> {
+    fn attach_hook(&mut self, hook: &Hook, by_function: bool) -> Result<(), String> {
         let Some((resolution, btf)) = &self.types else {
             return Err("everything has been attached already".to_owned());
         };
         let before = self.attached.len();
-        for one in self.choice.plan(hook, alternatives, resolution)? {
+        for one in self.choice.plan(hook, by_function, resolution)? {
             if self.attached.iter().any(|other| other.name == one.name) {
                 continue;
             }
@@ -117,17 +117,17 @@ impl Choice {
         CAPABILITIES.iter().map(judge).collect()
     }
 
-    /// The best hook of a capability that `attach` can attach; it is told whether there are others.
+    /// The best hook of a capability that `attach` can attach; it is told whether any is by fentry.
     fn best(
         self,
         capability: &'static Capability,
         mut attach: impl FnMut(&Hook, bool) -> Result<(), String>,
     ) -> Verdict {
-        let alternatives = capability.hooks.len() > 1;
+        let by_function = capability.hooks.iter().any(Hook::is_fentry);
         let mut refused = Vec::new();
         for hook in capability.hooks {
             let name = self.label(hook);
-            match attach(hook, alternatives) {
+            match attach(hook, by_function) {
                 Ok(()) => {
                     let why = if refused.is_empty() {
                         "the first choice, which this kernel allows".to_owned()
@@ -143,8 +143,8 @@ impl Choice {
     }
 
     /// Where a hook's programs would be attached; or why it cannot be used.
-    pub fn plan(self, hook: &Hook, alternatives: bool, resolution: &Resolution) -> Result<Vec<One>, String> {
-        self.allows(hook, alternatives)?;
+    pub fn plan(self, hook: &Hook, by_function: bool, resolution: &Resolution) -> Result<Vec<One>, String> {
+        self.allows(hook, by_function)?;
         for need in hook.needs {
             if let Some(missing) = resolution.lacks(*need) {
                 return Err(format!("this kernel's type information has no {missing}"));
@@ -173,17 +173,17 @@ impl Choice {
     }
 
     /// Whether a hook can be used as the agent was asked to run.
-    fn allows(self, hook: &Hook, alternatives: bool) -> Result<(), String> {
+    fn allows(self, hook: &Hook, by_function: bool) -> Result<(), String> {
         if hook.typed && self.raw {
             return Err(match self.mode {
                 Mode::RawTracepoint => "ruled out by --hooks raw-tracepoint".to_owned(),
                 _ => "this kernel has no type information of its own (CONFIG_DEBUG_INFO_BTF)".to_owned(),
             });
         }
-        let fentry = hook.is_fentry() && !hook.programs.is_empty();
+        let fentry = hook.is_fentry();
         match self.mode {
             Mode::Tracepoint if fentry => Err("ruled out by --hooks tracepoint".to_owned()),
-            Mode::Fentry if !fentry && alternatives => Err("ruled out by --hooks fentry".to_owned()),
+            Mode::Fentry if !fentry && by_function => Err("ruled out by --hooks fentry".to_owned()),
             _ => Ok(()),
         }
     }

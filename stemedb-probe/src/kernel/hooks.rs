@@ -98,7 +98,7 @@ impl Hook {
     /// Whether it is attached to functions, not to tracepoints.
     #[must_use]
     pub fn is_fentry(&self) -> bool {
-        !self.programs.iter().any(|attach| matches!(attach.place, Place::Tracepoint(_)))
+        self.programs.iter().any(|attach| !matches!(attach.place, Place::Tracepoint(_)))
     }
 }
 
