@@ -71,6 +71,8 @@ pub mod site {
     pub const FLUSH: u32 = 8;
     /// It is a request, and nobody is known to carry it out: what of its data is in flight counts, and nothing else.
     pub const NOBODY: u32 = 16;
+    /// The call has ended, and where its time went is not known.
+    pub const UNDIVIDED: u32 = 32;
 }
 
 /// The calls in flight by who carries them out: a thread's id or a request's address. A call's place here is also that of its

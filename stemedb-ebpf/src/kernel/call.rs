@@ -1,7 +1,7 @@
 //! The life of a watched call or request: what is kept at its begin, and what is added up at its end.
 
 use stemedb_ebpf::ops::{OPS, Op, SYNC_OPS, Way};
-use stemedb_ebpf::phases::{Parts, Phase};
+use stemedb_ebpf::phases::Phase;
 use stemedb_ebpf::slots::{latency_slot, size_slot};
 use stemedb_ebpf::{
     CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, Inflight, InflightKey, Lost, Pending, SYNC_CELL,
@@ -203,7 +203,7 @@ pub fn end(key: InflightKey, ret: i64) {
 #[inline(always)]
 pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
     let op = call.op as u8;
-    let (now, parts) = phases::close(call.partition, now());
+    let now = phases::phases_close(u64::from(call.partition));
     if RESTART.contains(&ret) {
         lost(Lost::Restarted);
         give_back(call);
@@ -213,9 +213,9 @@ pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
         }
         let ns = now - call.start_ns;
         if is_sync(op) {
-            end_sync(call, op, ret, Spent { ns, now, parts });
+            end_sync(call, op, ret, Spent { ns, now });
         } else {
-            end_write(call, op, ret, Spent { ns, now, parts });
+            end_write(call, op, ret, Spent { ns, now });
         }
     }
     leave(call);
@@ -229,13 +229,21 @@ pub fn forget(tid: u32) {
         if !matches!(info.way, Way::Syscall) {
             continue;
         }
-        let key = InflightKey::call(tid, op);
-        if let Some(call) = in_flight(key) {
-            leave(call);
-            let _ = INFLIGHT.remove(&key);
-            lost(Lost::MissedExit);
-        }
+        forget_call(u64::from(tid), u64::from(op));
     }
+}
+
+/// Forgets a call of a thread. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn forget_call(tid: u64, op: u64) -> u64 {
+    let key = InflightKey::call(tid as u32, op as u8);
+    if let Some(call) = in_flight(key) {
+        leave(call);
+        let _ = INFLIGHT.remove(&key);
+        lost(Lost::MissedExit);
+    }
+    0
 }
 
 #[inline(always)]
@@ -243,23 +251,33 @@ fn is_sync(op: u8) -> bool {
     (op as usize) < SYNC_OPS
 }
 
-/// How long a call took, until when, and where that went, if it is known.
+/// How long a call took, and until when.
 #[derive(Clone, Copy)]
 struct Spent {
     ns: u64,
     now: u64,
-    parts: Option<&'static Parts>,
 }
 
 #[inline(always)]
 fn count_sync(call: &Inflight, op: u8, spent: Spent, ret: i64, durable: (u64, u64)) {
-    let Spent { ns, now, parts } = spent;
+    let Spent { ns, now } = spent;
     if ns >= slow::from_ns() {
-        slow::tell(call, slow::End { op, total_ns: ns, at_ns: now, ret, durable }, parts);
+        slow::tell(call, slow::End { op, total_ns: ns, at_ns: now, ret, durable });
     }
-    let Some(stats) = SYNC_STATS.get_ptr_mut(call.cell * SYNC_CELL + u32::from(op)) else { return };
+    add_sync(u64::from(call.cell * SYNC_CELL + u32::from(op)), u64::from(call.partition), ns);
+}
+
+/// Adds a sync to its statistics.
+///
+/// A global function of the object, with numbers for arguments: the verifier looks at it once, and not anew for every way that leads
+/// to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn add_sync(index: u64, partition: u64, ns: u64) -> u64 {
+    let Some(stats) = SYNC_STATS.get_ptr_mut(index as u32) else { return 0 };
     // SAFETY: this processor's own value.
     let stats = unsafe { &mut *stats };
+    let parts = phases::parts(partition as u32);
     match parts {
         Some(parts) => {
             for (sum, part) in stats.phases.iter_mut().zip(parts) {
@@ -274,6 +292,7 @@ fn count_sync(call: &Inflight, op: u8, spent: Spent, ret: i64, durable: (u64, u6
         stats.max_ns = ns;
     }
     add(&mut stats.slots, latency_slot(ns));
+    0
 }
 
 #[inline(always)]

@@ -176,7 +176,7 @@ pub fn carry_out(call: &mut Inflight) {
     call.flags &= !CARRIED_OUT_BY_NOBODY;
     // SAFETY: an atomic on a map value.
     unsafe { atomic::add(&raw mut (*all).requests, u64::MAX) }
-    release(was);
+    phases_release(u64::from(was));
     // SAFETY: as in `reserve`.
     unsafe { (&raw mut new.state).write_volatile(state::RUNS) }
 }
@@ -190,25 +190,46 @@ pub fn leave(call: &Inflight) {
         // SAFETY: as above.
         unsafe { atomic::add(&raw mut (*all).requests, u64::MAX) }
     }
-    release(call.partition);
+    phases_release(u64::from(call.partition));
 }
 
-/// Charges what has passed up to now, when a call ends at `now`; returns when it has ended, and on what its time went, if that is known.
-#[inline(always)]
-pub fn close(place: u32, now: u64) -> (u64, Option<&'static Parts>) {
-    let Some(partition) = at(place) else { return (now, None) };
+/// Charges what has passed up to now, when a call ends; returns when it has ended.
+///
+/// A global function, as in [`activity`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn phases_close(place: u64) -> u64 {
+    let place = place as u32;
+    let now = now();
+    let Some(partition) = at(place) else { return now };
     if partition.state == state::CLOSED {
-        return (now, None);
+        partition.sites = site::UNDIVIDED;
+        return now;
     }
     // A clock that has been read on another processor may be some nanoseconds ahead.
     let now = if partition.last_ns > now { partition.last_ns } else { now };
     charge(place, partition, now);
+    partition.sites = 0;
     // SAFETY: as in `reserve`.
     unsafe { (&raw mut partition.state).write_volatile(state::CLOSED) }
-    (now, Some(&partition.parts))
+    now
 }
 
-/// Gives the place of a call free.
+/// On what the time of a call went that has ended, if that is known.
+#[inline(always)]
+pub fn parts(place: u32) -> Option<&'static Parts> {
+    let partition = at(place)?;
+    if partition.sites == site::UNDIVIDED { None } else { Some(&partition.parts) }
+}
+
+/// Gives the place of a call free. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn phases_release(place: u64) -> u64 {
+    release(place as u32);
+    0
+}
+
 #[inline(always)]
 fn release(place: u32) {
     let (Some(all), Some(partition)) = (syncers(), at(place)) else { return };

@@ -40,12 +40,12 @@ pub fn by_comm(comm: &[u8; COMM]) -> Option<TargetEntry> {
 /// The target that the path of an executable gives.
 #[inline(always)]
 pub fn by_exe(file: Addr) -> Option<TargetEntry> {
-    // SAFETY: this processor's own buffer; exec events do not nest.
-    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    let Some(start) = path::build(file, scratch) else {
+    let Some(start) = path::build(file) else {
         lost(Lost::ExePath);
         return None;
     };
+    // SAFETY: this processor's own buffer; exec events do not nest.
+    let scratch = unsafe { &*SCRATCH.get_ptr(0)? };
     by_path(scratch, start, RULE_EXE).map(|target| TargetEntry { target, from: FROM_RULE })
 }
 

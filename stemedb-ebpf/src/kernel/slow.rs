@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
-use stemedb_ebpf::phases::{NO_PATH, Parts, Phase, SLOW_PATH, SlowCall, UNDIVIDED, UNLINKED};
+use stemedb_ebpf::phases::{NO_PATH, Phase, SLOW_PATH, SlowCall, UNDIVIDED, UNLINKED};
 use stemedb_ebpf::{Inflight, Lost};
 
 use super::maps::{PATH_MAX, SCRATCH, SLOW, SLOW_NS, SLOW_SCRATCH, SlowScratch, lost, offset, setting};
@@ -33,28 +33,42 @@ pub fn from_ns() -> u64 {
 
 /// Tells one.
 #[inline(always)]
-pub fn tell(call: &Inflight, end: End, parts: Option<&Parts>) {
+pub fn tell(call: &Inflight, end: End) {
     let Some(slow) = SLOW_SCRATCH.get_ptr_mut(0) else { return };
     // SAFETY: this processor's own buffer.
     let slow = unsafe { &mut *slow };
     let told = &mut slow.call;
     told.end_ns = end.at_ns;
     told.total_ns = end.total_ns;
-    told.flags = 0;
-    if let Some(parts) = parts {
-        told.parts = *parts;
-    } else {
-        told.parts = [0; _];
-        told.parts[Phase::Other as usize] = end.total_ns;
-        told.flags = UNDIVIDED;
-    }
-    let (thread, file, inode) = phases::about(call.partition);
-    told.thread = thread;
     (told.writes, told.bytes) = end.durable;
     told.dev = call.dev;
     told.cell = call.cell;
     told.op = u32::from(end.op);
     told.errno = if end.ret < 0 { -end.ret as u32 } else { 0 };
+    slow_call_out(u64::from(call.partition));
+}
+
+/// Finishes what is in this processor's buffer with what is kept of the call at a place, and with the path of its file, and sends it.
+///
+/// A global function of the object, with numbers for arguments: the verifier looks at it once, and not anew for every way that leads
+/// to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn slow_call_out(place: u64) -> u64 {
+    let Some(slow) = SLOW_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as above.
+    let slow = unsafe { &mut *slow };
+    let told = &mut slow.call;
+    if let Some(parts) = phases::parts(place as u32) {
+        told.parts = *parts;
+        told.flags = 0;
+    } else {
+        told.parts = [0; _];
+        told.parts[Phase::Other as usize] = told.total_ns;
+        told.flags = UNDIVIDED;
+    }
+    let (thread, file, inode) = phases::about(place as u32);
+    told.thread = thread;
     told.ino = 0;
     told.path_len = 0;
     told.comm = [0; 16];
@@ -62,19 +76,6 @@ pub fn tell(call: &Inflight, end: End, parts: Option<&Parts>) {
     if is_own && let Ok(comm) = bpf_get_current_comm() {
         told.comm = comm;
     }
-    slow_call_out(file, inode);
-}
-
-/// Finishes what is in this processor's buffer with the path of a file, and sends it.
-///
-/// A global function of the object, with numbers for arguments: the verifier looks at it once, and not anew for every way that leads
-/// to it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn slow_call_out(file: u64, inode: u64) -> u64 {
-    let Some(slow) = SLOW_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as above.
-    let slow = unsafe { &mut *slow };
     if inode != 0 {
         slow.call.ino = read::at(inode, offset!(inode_ino)).unwrap_or(0);
     }
@@ -100,12 +101,16 @@ fn path_of(file: Addr, inode: Addr, slow: &mut SlowScratch) -> Option<u32> {
     if setting!(paths) == 0 || file == 0 || read::at::<Addr>(file, offset!(file_inode))? != inode {
         return None;
     }
+    let start = path::build_seen(file)?;
     // SAFETY: this processor's own buffer; nothing else uses it meanwhile.
-    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    let start = path::build_seen(file, scratch)?;
+    let scratch = unsafe { &*SCRATCH.get_ptr(0)? };
     let dentry: Addr = read::at(file, offset!(file_dentry))?;
     if read::at::<Addr>(dentry, offset!(dentry_hash))? == 0 {
         slow.call.flags |= UNLINKED;
+    }
+    if start == 0 {
+        // One byte too long for the mask below.
+        return None;
     }
     let len = (PATH_MAX - start) & (SLOW_PATH - 1);
     // SAFETY: `start` is below PATH_MAX, and the path has that many bytes behind it at least; the verifier checks both ends.
