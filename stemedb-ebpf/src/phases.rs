@@ -47,6 +47,27 @@ pub const MEANINGS: [&str; PHASES.len()] = [
 /// Time by [`Phase`], in nanoseconds.
 pub type Parts = [u64; PHASES.len()];
 
+/// Makes parts of a whole add up to it. They do, but for a request that ends in the very moment at which the thread that carries it out
+/// is charged: what is missing is not known, and what is too much is taken from what is not known first.
+#[inline(always)]
+pub fn add_up(parts: &mut Parts, whole: u64) {
+    const LAST_FIRST: [usize; PHASES.len()] = [6, 0, 1, 5, 4, 3, 2];
+    let mut left = whole;
+    for part in *parts {
+        left = left.wrapping_sub(part);
+    }
+    if left <= whole {
+        parts[Phase::Other as usize] += left;
+        return;
+    }
+    let mut excess = 0_u64.wrapping_sub(left);
+    for n in LAST_FIRST {
+        let less = if parts[n] < excess { parts[n] } else { excess };
+        parts[n] -= less;
+        excess -= less;
+    }
+}
+
 /// What a thread is doing that has a call in flight.
 pub mod state {
     /// Nothing is charged: the call has not begun yet, or has ended.
@@ -90,7 +111,8 @@ pub struct Syncers {
     pub ids: [u64; MAX_SYNCERS],
 }
 
-/// Where the time of one call has gone so far. Only events of its own thread change it, and these cannot happen at the same time.
+/// Where the time of one call has gone so far. Only events of the thread that carries it out change it, and these cannot happen at
+/// the same time; but a request may be ended by another thread than that which carries it out, in the same moment.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Partition {
@@ -98,6 +120,8 @@ pub struct Partition {
     pub last_ns: u64,
     /// What is charged.
     pub parts: Parts,
+    /// The same when it has ended: together exactly as long as it took.
+    pub spent: Parts,
     /// [`state`]
     pub state: u32,
     /// [`site`]
@@ -320,7 +344,7 @@ pub const NO_PATH: u32 = 2;
 pub const UNDIVIDED: u32 = 4;
 
 const _: () = assert!(size_of::<Activity>() == 64 && size_of::<Seen>() == 40 && size_of::<SlowCall>() == 144);
-const _: () = assert!(size_of::<Partition>() == 8 * (1 + PHASES.len()) + 16 + 40 + 24);
+const _: () = assert!(size_of::<Partition>() == 8 * (1 + 2 * PHASES.len()) + 16 + 40 + 24);
 const _: () = assert!(WAIT_FUNCTIONS.len() <= MAX_WAIT_FUNCTIONS && MAX_WAIT_FUNCTIONS.is_power_of_two());
 
 #[cfg(test)]
@@ -341,6 +365,20 @@ mod tests {
         functions.begins[1..].fill(u64::MAX);
         assert_eq!((functions.site_of(1_001), functions.site_of(5_000)), (1, 0));
         assert_eq!(WaitFunctions::NONE.site_of(u64::MAX - 1), 0);
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let added_up = |mut parts, whole| {
+            add_up(&mut parts, whole);
+            assert_eq!(parts.iter().sum::<u64>(), whole);
+            parts
+        };
+        assert_eq!(added_up([1, 2, 3, 4, 5, 6, 7], 28), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(added_up([1, 2, 3, 4, 5, 6, 7], 30), [1, 2, 3, 4, 5, 6, 9]);
+        assert_eq!(added_up([1, 2, 3, 4, 5, 6, 7], 20), [0, 2, 3, 4, 5, 6, 0]);
+        assert_eq!(added_up([1, 2, 3, 4, 5, 6, 7], 0), [0; 7]);
+        assert_eq!(added_up([0; 7], 5), [0, 0, 0, 0, 0, 0, 5]);
     }
 
     #[test]

@@ -203,7 +203,7 @@ pub fn end(key: InflightKey, ret: i64) {
 #[inline(always)]
 pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
     let op = call.op as u8;
-    let now = phases::phases_close(u64::from(call.partition));
+    let now = phases::phases_close(u64::from(call.partition), call.start_ns);
     if RESTART.contains(&ret) {
         lost(Lost::Restarted);
         give_back(call);

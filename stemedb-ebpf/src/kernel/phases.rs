@@ -5,7 +5,9 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_stack;
 use stemedb_ebpf::disk::mixed;
-use stemedb_ebpf::phases::{MAX_FRAMES, MAX_SYNCERS, Partition, Parts, Phase, SYNCER_PROBES, Syncers, site, state};
+use stemedb_ebpf::phases::{
+    MAX_FRAMES, MAX_SYNCERS, Partition, Parts, Phase, SYNCER_PROBES, Syncers, add_up, site, state,
+};
 use stemedb_ebpf::{CARRIED_OUT_BY_NOBODY, Inflight, InflightKey, Lost};
 
 use super::activity;
@@ -198,7 +200,7 @@ pub fn leave(call: &Inflight) {
 /// A global function, as in [`activity`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn phases_close(place: u64) -> u64 {
+pub extern "C" fn phases_close(place: u64, start_ns: u64) -> u64 {
     let place = place as u32;
     let now = now();
     let Some(partition) = at(place) else { return now };
@@ -212,6 +214,9 @@ pub extern "C" fn phases_close(place: u64) -> u64 {
     partition.sites = 0;
     // SAFETY: as in `reserve`.
     unsafe { (&raw mut partition.state).write_volatile(state::CLOSED) }
+    let mut spent = partition.parts;
+    add_up(&mut spent, now - start_ns);
+    partition.spent = spent;
     now
 }
 
@@ -219,7 +224,7 @@ pub extern "C" fn phases_close(place: u64) -> u64 {
 #[inline(always)]
 pub fn parts(place: u32) -> Option<&'static Parts> {
     let partition = at(place)?;
-    if partition.sites == site::UNDIVIDED { None } else { Some(&partition.parts) }
+    if partition.sites == site::UNDIVIDED { None } else { Some(&partition.spent) }
 }
 
 /// Gives the place of a call free. Global, as above.

@@ -50,7 +50,6 @@ fn a_call_is_told_as_it_was() -> Result<()> {
     renamed.write_all(b"xy")?;
     fs::rename(wal.join("before"), wal.join("after"))?;
     renamed.sync_all()?;
-    // A failed one, of a file that cannot be synced.
     let calls = trace.calls()?;
     let call = find(&calls, plain.ino())?;
     ensure!(call.path.as_deref() == deep.join("000001.wal").to_str(), "{call:?}");

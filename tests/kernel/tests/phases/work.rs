@@ -34,15 +34,18 @@ pub(crate) fn rounds(mut file: &File, count: u64, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// Does something while the file system below stands still for [`PAUSE`]; how long it did so for what was done.
-pub(crate) fn while_frozen(below: &Mount, work: impl FnOnce() -> Result<()> + Send) -> Result<Duration> {
+/// Does something while the file system below stands still for [`PAUSE`]; from when on it did so for what was done, and until when.
+pub(crate) fn while_frozen(
+    below: &Mount,
+    work: impl FnOnce() -> Result<()> + Send,
+) -> Result<std::ops::Range<Instant>> {
     let frozen = Frozen::new(below.path())?;
     std::thread::scope(|scope| {
         let began = Instant::now();
         let working = scope.spawn(work);
         std::thread::sleep(PAUSE);
         drop(frozen);
-        let stood = began.elapsed();
+        let stood = began..Instant::now();
         working.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         Ok(stood)
     })
