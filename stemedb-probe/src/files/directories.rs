@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use aya::maps::{HashMap as BpfMap, MapData};
@@ -79,6 +80,8 @@ pub struct Directories {
     rotations: HashMap<(u32, u32), u64>,
     moved_from: Option<(u32, u64)>,
     overflows: u64,
+    /// Events have been taken in since the directories were looked at.
+    look_again: bool,
 }
 
 /// What makes the agent look again: `IN_CREATE` and the like cost nothing while files are only written.
@@ -110,6 +113,7 @@ impl Directories {
             rotations: HashMap::new(),
             moved_from: None,
             overflows: 0,
+            look_again: false,
         })
     }
 
@@ -181,6 +185,18 @@ impl Directories {
 
     /// Looks where every directory is now, in the agent's own view and in those of `roots` (by target), and tells the kernel.
     pub fn refresh(&mut self, kernel: &Kernel, roots: &[(u32, Root)]) -> Result<(), KernelError> {
+        /// What goes on all the time is looked at again by the next event, or by the clock.
+        const TIMES: usize = 3;
+        for _ in 0..TIMES {
+            self.refresh_once(kernel, roots)?;
+            if !std::mem::take(&mut self.look_again) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn refresh_once(&mut self, kernel: &Kernel, roots: &[(u32, Root)]) -> Result<(), KernelError> {
         let mut places = Vec::new();
         let mut states = HashMap::new();
         let mut kept = HashSet::new();
@@ -215,8 +231,8 @@ impl Directories {
             Ok(located) => located,
             Err(error) => return (None, State { root, found: false, problem: Some(error.to_string()) }),
         };
-        let Located { directory, anchor } = located;
-        let found = directory.is_some();
+        let Located { directory: opened, anchor } = located;
+        let found = opened.is_some();
         let mut problem = None;
         let mut pin = |file: &OwnedFd| match self.pin(kernel, file) {
             Ok((watch, resolved)) => {
@@ -228,14 +244,16 @@ impl Directories {
                 None
             }
         };
-        let directory = directory.as_ref().and_then(&mut pin);
+        let directory = opened.as_ref().and_then(&mut pin);
         let anchor = anchor.and_then(|(file, names)| Some((pin(&file)?, names)));
         if let (Some(directory), Some((parent, names))) = (&directory, &anchor) {
             let home = names.first().map(|name| (parent.inode, name.clone()));
-            self.pins
-                .values_mut()
-                .filter(|pin| pin.inode == directory.inode)
-                .for_each(|pin| pin.home.clone_from(&home));
+            let ours = |pin: &&mut Pin| pin.inode == directory.inode;
+            self.pins.values_mut().filter(ours).for_each(|pin| pin.home.clone_from(&home));
+            // Its removal may have been told before it was known by its home.
+            if opened.as_ref().is_some_and(is_unlinked) {
+                self.pins.values_mut().filter(ours).for_each(|pin| pin.removed = true);
+            }
         }
         let state = State { root, found, problem };
         (Some(Place { target: spec.target, class: spec.class, directory, anchor }), state)
@@ -298,6 +316,8 @@ impl Directories {
             || installed.children.keys().any(|key| !plan.children.contains_key(key))
         {
             grace::wait();
+            // A directory that was not at its path any more may have been removed so shortly before that nothing told of it yet.
+            self.look_again |= self.read_events().unwrap_or(true);
         }
         for (key, entry) in &self.installed.dirs {
             if plan.dirs.contains_key(key) {
@@ -390,6 +410,10 @@ impl Directories {
     fn forget(&mut self, watch: &WatchDescriptor) {
         let Some(pin) = self.pins.remove(watch) else { return };
         let inode = pin.inode;
+        if self.pins.values().any(|other| other.inode == inode) {
+            // Another directory is at that address by now, and has been found before this was told.
+            return;
+        }
         for key in self.installed.dirs.keys().filter(|key| key.inode == inode) {
             let _ = self.dirs.remove(key);
         }
@@ -399,6 +423,11 @@ impl Directories {
         self.installed.dirs.retain(|key, _| key.inode != inode);
         self.installed.children.retain(|key, _| key.parent != inode);
     }
+}
+
+/// Whether an open directory has no name any more.
+fn is_unlinked(directory: &OwnedFd) -> bool {
+    std::fs::metadata(open::self_fd(directory)).is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
 fn owned(events: Events<'_>) -> Vec<(WatchDescriptor, EventMask, u32, Option<OsString>)> {

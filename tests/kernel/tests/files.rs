@@ -46,6 +46,8 @@ impl Scene {
     /// may write its report to a file.
     fn check(&self) -> Result<Status> {
         let status = self.agent.status()?;
+        let classes: Vec<_> = status.series.iter().map(|one| (&one.class, &one.op, one.calls)).collect();
+        println!("{classes:?}, lost {:?}", status.losses());
         for class in ["wal", "store"] {
             for op in [Op::Write, Op::Fsync] {
                 let name = stemedb_ebpf::ops::OPS[op as usize].name;
