@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use aya::maps::{HashMap as BpfMap, MapData};
@@ -251,7 +250,7 @@ impl Directories {
             let ours = |pin: &&mut Pin| pin.inode == directory.inode;
             self.pins.values_mut().filter(ours).for_each(|pin| pin.home.clone_from(&home));
             // Its removal may have been told before it was known by its home.
-            if opened.as_ref().is_some_and(is_unlinked) {
+            if opened.as_ref().is_some_and(open::is_unlinked) {
                 self.pins.values_mut().filter(ours).for_each(|pin| pin.removed = true);
             }
         }
@@ -423,11 +422,6 @@ impl Directories {
         self.installed.dirs.retain(|key, _| key.inode != inode);
         self.installed.children.retain(|key, _| key.parent != inode);
     }
-}
-
-/// Whether an open directory has no name any more.
-fn is_unlinked(directory: &OwnedFd) -> bool {
-    std::fs::metadata(open::self_fd(directory)).is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
 fn owned(events: Events<'_>) -> Vec<(WatchDescriptor, EventMask, u32, Option<OsString>)> {

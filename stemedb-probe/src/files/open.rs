@@ -4,6 +4,7 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use stemedb_ebpf::{CHILD_NAME, MAX_MISSING};
@@ -39,17 +40,32 @@ pub struct Located {
 
 /// Looks for a directory.
 pub fn locate(root: Root, path: &Path) -> io::Result<Located> {
+    /// A file system may count no links at all.
+    const TIMES: usize = 5;
     let base = open_at(libc::AT_FDCWD, &root.path(), 0)?;
-    match open_in(&base, path) {
-        Ok(directory) => {
-            let anchor = parent_of(&directory);
-            Ok(Located { directory: Some(directory), anchor })
+    let mut left = TIMES;
+    loop {
+        left -= 1;
+        match open_in(&base, path) {
+            Ok(directory) => {
+                let anchor = parent_of(&directory);
+                // Of one that was removed meanwhile the name is not what it was; another may be there by now.
+                if left == 0 || !is_unlinked(&directory) {
+                    return Ok(Located { directory: Some(directory), anchor });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Located { directory: None, anchor: nearest(&base, path) });
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Located { directory: None, anchor: nearest(&base, path) })
-        }
-        Err(error) => Err(error),
     }
+}
+
+/// Whether an open directory has no name any more.
+#[must_use]
+pub fn is_unlinked(directory: &OwnedFd) -> bool {
+    std::fs::metadata(self_fd(directory)).is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
 /// The parent of an open directory, and its name there.
@@ -62,8 +78,9 @@ fn parent_of(directory: &OwnedFd) -> Option<(OwnedFd, Vec<OsString>)> {
 
 /// The nearest existing directory above a path, and the names that are missing.
 fn nearest(base: &OwnedFd, path: &Path) -> Option<(OwnedFd, Vec<OsString>)> {
-    let mut missing = Vec::new();
-    for ancestor in path.ancestors() {
+    // Not the path itself, which may be there by now: then the next look finds it, and until then its name is enough.
+    let mut missing = vec![path.file_name()?.to_owned()];
+    for ancestor in path.ancestors().skip(1) {
         if let Ok(found) = open_in(base, ancestor) {
             missing.reverse();
             return usable(&missing).map(|names| (found, names));
