@@ -103,7 +103,7 @@ pub struct DiskRequest {
     pub bytes: u32,
     /// The [`crate::phases::Activity`] that it is part of: its place from 1 on; 0 for none.
     pub activity: u16,
-    /// What it adds there now: [`crate::phases::Part`].
+    /// What it adds there now: [`crate::phases::part`].
     pub part: u16,
     /// Fills a line of the cache.
     pub zero: [u32; 2],

@@ -54,8 +54,6 @@ pod!(
     disk::LatencyKey,
     disk::LatencyStats,
     disk::WaitKey,
-    phases::Activity,
-    phases::Partition,
     phases::Syncers,
     phases::WaitFunctions,
     ChildEntry,

@@ -165,7 +165,7 @@ pub struct Activity {
     pub word: u64,
     /// Up to when the sums are counted.
     pub last_ns: u64,
-    /// Four numbers of requests; see [`Part`].
+    /// Four numbers of requests; see [`part`].
     pub counts: u64,
     /// Time with a request in the block layer, and none at the device or flushing.
     pub queue_ns: u64,
@@ -304,7 +304,7 @@ pub const SLOW_PATH: usize = 1_024;
 
 /// A call that took long, as it ends; behind it is the file's path.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SlowCall {
     /// When it ended (monotonic clock).
     pub end_ns: u64,

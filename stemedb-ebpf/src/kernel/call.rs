@@ -277,8 +277,7 @@ pub extern "C" fn add_sync(index: u64, partition: u64, ns: u64) -> u64 {
     let Some(stats) = SYNC_STATS.get_ptr_mut(index as u32) else { return 0 };
     // SAFETY: this processor's own value.
     let stats = unsafe { &mut *stats };
-    let parts = phases::parts(partition as u32);
-    match parts {
+    match phases::parts(partition as u32) {
         Some(parts) => {
             for (sum, part) in stats.phases.iter_mut().zip(parts) {
                 *sum += *part;
@@ -309,7 +308,7 @@ fn end_sync(call: &Inflight, op: u8, ret: i64, spent: Spent) {
 
 #[inline(always)]
 fn end_write(call: &Inflight, op: u8, ret: i64, spent: Spent) {
-    let Spent { ns, now, .. } = spent;
+    let Spent { ns, now } = spent;
     let bytes = if ret > 0 { ret as u64 } else { 0 };
     if let Some(stats) = WRITE_STATS.get_ptr_mut(call.cell) {
         // SAFETY: this processor's own value.

@@ -58,7 +58,7 @@ pub fn known(address: Addr) -> Option<&'static mut DiskRequest> {
 
 /// One whose end was not seen has left an entry; it is overwritten.
 #[inline(always)]
-pub fn remember(request: &DiskRequest) {
+pub fn remember(request: &mut DiskRequest) {
     if let Some(place) = known(request.address) {
         become_part(place, part::NONE);
         *place = *request;
@@ -89,8 +89,7 @@ pub fn remember(request: &DiskRequest) {
         }
     }
     lost(Lost::RequestsFull);
-    activity::moved(u32::from(request.activity), request.part, part::NONE);
-    activity::leave(u32::from(request.activity));
+    become_part(request, part::NONE);
 }
 
 /// Makes a request that has just begun a part of what those look at who may wait for it in sync calls.

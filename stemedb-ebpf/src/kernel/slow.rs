@@ -79,8 +79,7 @@ pub extern "C" fn slow_call_out(place: u64) -> u64 {
     if inode != 0 {
         slow.call.ino = read::at(inode, offset!(inode_ino)).unwrap_or(0);
     }
-    let len = path_of(file, inode, slow);
-    match len {
+    match path_of(file, inode, slow) {
         Some(len) => slow.call.path_len = len,
         None => slow.call.flags |= NO_PATH,
     }

@@ -37,7 +37,7 @@ pub fn block_bio_queue(ctx: BtfTracePointContext) -> i32 {
     let flags = asked(flags) & if bytes == 0 { !0 } else { !ASKED_FLUSH };
     let mut request = DiskRequest { issue_ns: now(), bytes, ..begun(bio.address(), op, dev, &charge, flags | ISSUED) };
     join(&mut request, &charge, bytes == 0, true);
-    remember(&request);
+    remember(&mut request);
     0
 }
 

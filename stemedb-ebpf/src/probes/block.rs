@@ -43,7 +43,7 @@ fn start(address: Addr, bio: Bio, flags: u32, dev: u32) {
     let charge = charge::of_submitted(bio, op, dev);
     let mut request = DiskRequest { start_ns: now(), ..begun(address, op, dev, &charge, asked(flags)) };
     join(&mut request, &charge, bio.bytes() == 0, false);
-    remember(&request);
+    remember(&mut request);
 }
 
 /// What is kept of a request. Where its begin was told of its bio only, it is the request's from here on.
@@ -65,9 +65,9 @@ fn of(rq: Request) -> Option<&'static mut DiskRequest> {
         if let Some(begun) = known(bio.address())
             && begun.flags & ISSUED == 0
         {
-            let request = DiskRequest { address: rq.address(), ..*begun };
+            let mut request = DiskRequest { address: rq.address(), ..*begun };
             forget(begun);
-            remember(&request);
+            remember(&mut request);
             return known(rq.address());
         }
         bio = bio.next();
@@ -92,7 +92,7 @@ pub fn block_rq_issue(ctx: BtfTracePointContext) -> i32 {
     let origin = if matches!(op, DiskOp::Flush) { Origin::Direct } else { Origin::Unknown };
     let charge = Charge { origin, ..charge::UNKNOWN };
     let flags = if matches!(op, DiskOp::Flush) { 0 } else { asked(rq.flags()) };
-    remember(&DiskRequest { issue_ns: now, ..begun(rq.address(), op, rq.device(), &charge, flags | ISSUED) });
+    remember(&mut DiskRequest { issue_ns: now, ..begun(rq.address(), op, rq.device(), &charge, flags | ISSUED) });
     0
 }
 
