@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,21 @@ const SOON: Duration = Duration::from_secs(30);
 /// What to tell it of hooks.
 pub fn hooks() -> Vec<String> {
     std::env::var(HOOKS).map_or_else(|_| Vec::new(), |mode| vec!["--hooks".to_owned(), mode])
+}
+
+/// All that a program has said on its standard error so far.
+pub(crate) fn log_of(stderr: ChildStderr) -> Arc<Mutex<String>> {
+    let log = Arc::new(Mutex::new(String::new()));
+    let copy = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Ok(mut log) = copy.lock() {
+                log.push_str(&line);
+                log.push('\n');
+            }
+        }
+    });
+    log
 }
 
 /// An agent that is stopped when this is dropped.
@@ -44,17 +59,7 @@ impl Agent {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
-        let log = Arc::new(Mutex::new(String::new()));
-        let stderr = child.stderr.take().context("no stderr")?;
-        let copy = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Ok(mut log) = copy.lock() {
-                    log.push_str(&line);
-                    log.push('\n');
-                }
-            }
-        });
+        let log = log_of(child.stderr.take().context("no stderr")?);
         let mut agent = Self { child, address: String::new(), log };
         agent.address = wait_for("the agent's start", SOON, || {
             let log = agent.log();

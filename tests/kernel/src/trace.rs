@@ -1,7 +1,7 @@
 //! A running `stemedb-probe trace`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
-use crate::agent::hooks;
+use crate::agent::{hooks, log_of};
 use crate::{binary, wait_for};
 
 /// A generous limit for what takes a second.
@@ -87,16 +87,7 @@ impl Trace {
             let mut text = String::new();
             stdout.read_to_string(&mut text).map(|_| text)
         });
-        let log = Arc::new(Mutex::new(String::new()));
-        let copy = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Ok(mut log) = copy.lock() {
-                    log.push_str(&line);
-                    log.push('\n');
-                }
-            }
-        });
+        let log = log_of(stderr);
         let mut trace = Self { child, output: Some(output), log };
         let ready = wait_for("the trace's start", SOON, || {
             let ended = matches!(trace.child.try_wait(), Ok(Some(_)));

@@ -40,7 +40,7 @@ fn name(beside: Beside) -> &'static str {
     if beside == Beside::Elsewhere { "with the agent, no sync call in flight" } else { beside.name() }
 }
 
-/// Two threads on one processor hand a byte to and fro; how often a second.
+/// Two threads hand a byte to and fro; how often a second.
 fn switches(seconds: u32) -> Result<f64> {
     let (mut there_out, mut there_in) = pipe()?;
     let (mut back_out, mut back_in) = pipe()?;
