@@ -24,6 +24,7 @@ use crate::files::open::{self, Located, Root};
 use crate::files::usage::Usage;
 use crate::files::{self, directories::Directories};
 use crate::kernel::{CAPABILITIES, How, Kernel, KernelError, Sizes};
+use crate::probes::ring::Ring;
 use crate::probes::slow as slow_calls;
 use crate::probes::{disks, errors, events, lost, mapped, pending, sync, waits, write};
 use crate::process;
@@ -77,9 +78,9 @@ pub struct Agent {
     targets: Targets,
     directories: Directories,
     readers: Readers,
-    events: Option<events::Reader>,
+    events: Option<Ring>,
     slow: slow::SlowCalls,
-    slow_ring: Option<slow_calls::Reader>,
+    slow_ring: Option<Ring>,
     usage: HashMap<(u32, u32), Usage>,
     mounts: HashMap<Place, Mount>,
     devices: BTreeMap<u32, Device>,
@@ -119,9 +120,9 @@ impl Agent {
             waits: waits::Sweeper::new(&mut kernel)?,
             inflight: kernel.take("INFLIGHT")?,
         };
-        let events = Some(events::Reader::new(&mut kernel)?);
+        let events = Some(Ring::new(&mut kernel, events::RING)?);
         let threshold = slow_calls::Threshold::new(&mut kernel, slow::first(config.slow))?;
-        let slow_ring = Some(slow_calls::Reader::new(&mut kernel)?);
+        let slow_ring = Some(Ring::new(&mut kernel, slow_calls::RING)?);
         let mut agent = Self {
             config,
             classes,
@@ -213,9 +214,9 @@ impl Agent {
     }
 
     /// Takes in the process events that are there.
-    fn drain_events(&mut self, events: &mut events::Reader) {
+    fn drain_events(&mut self, events: &mut Ring) {
         let mut new = Vec::new();
-        while let Some(event) = events.take_next() {
+        while let Some(event) = events::take_next(events) {
             if self.targets.event(&event) {
                 new.push(event.tgid);
             }

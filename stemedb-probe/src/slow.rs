@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
-use stemedb_ebpf::phases::{NO_PATH, Parts, UNDIVIDED, UNLINKED};
+use serde::{Serialize, Serializer};
+use stemedb_ebpf::phases::{NO_PATH, PHASES, Parts, UNDIVIDED, UNLINKED};
 use stemedb_ebpf::slots::{BOUNDS_NS, SLOTS};
 
 use crate::export::families::op_name;
-use crate::export::status::phases;
 use crate::probes::pending::monotonic_ns;
 use crate::probes::slow::Told;
-use crate::probes::split_cell;
 
 /// Calls in the list.
 pub const CAPACITY: usize = 128;
@@ -56,36 +53,21 @@ pub struct Call {
     pub error: Option<String>,
     /// How long it took.
     pub total_ns: u64,
-    /// On what, by the names of the phases: together exactly `total_ns`.
-    pub phases_ns: Map<String, Value>,
+    /// On what: together exactly `total_ns`.
+    #[serde(rename = "phases_ns", serialize_with = "by_name")]
+    pub parts: Parts,
     /// Whether it is not known on what, and all is in `other`.
     pub undivided: bool,
-    /// The same as `phases_ns`, by number.
-    #[serde(skip)]
-    pub parts: Parts,
     /// When it ended, on the monotonic clock.
     #[serde(skip)]
     pub end_ns: u64,
 }
 
-/// What gives names to the numbers of a call.
-pub trait Names {
-    /// Of a target.
-    fn target(&self, index: u32) -> String;
-    /// Of a class.
-    fn class(&self, number: u32) -> String;
-    /// How many classes there are.
-    fn classes(&self) -> u32;
-    /// Of a device.
-    fn device(&self, dev: u32) -> String;
-}
-
 impl Call {
     /// Puts names to what the kernel told.
     #[must_use]
-    pub fn new(told: Told, names: &impl Names) -> Self {
+    pub fn new(told: Told, target: String, class: String, device: String) -> Self {
         let Told { call, path } = told;
-        let (target, class) = split_cell(call.cell, names.classes());
         let (pid, tid) = ((call.thread >> 32) as u32, (call.thread & 0xffff_ffff) as u32);
         let path = (call.flags & NO_PATH == 0).then(|| match path.as_slice() {
             [] => "/".to_owned(),
@@ -93,27 +75,31 @@ impl Call {
         });
         Self {
             time: wall_clock(call.end_ns),
-            target: names.target(target),
+            target,
             pid,
             tid,
             comm: comm(&call.comm).unwrap_or_else(|| of_process(pid)),
             op: op_name(call.op),
-            class: names.class(class),
+            class,
             path,
             unlinked: call.flags & UNLINKED != 0,
             inode: call.ino,
-            device: if call.dev == 0 { String::new() } else { names.device(call.dev) },
+            device,
             writes: call.writes,
             bytes: call.bytes,
             error: (call.errno != 0)
                 .then(|| crate::probes::errors::name(u16::try_from(call.errno).unwrap_or(u16::MAX))),
             total_ns: call.total_ns,
-            phases_ns: phases(&call.parts),
-            undivided: call.flags & UNDIVIDED != 0,
             parts: call.parts,
+            undivided: call.flags & UNDIVIDED != 0,
             end_ns: call.end_ns,
         }
     }
+}
+
+/// Time by the names of the phases.
+fn by_name<S: Serializer>(parts: &Parts, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(PHASES.iter().zip(parts))
 }
 
 fn comm(bytes: &[u8]) -> Option<String> {
@@ -203,46 +189,13 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stemedb_ebpf::phases::SlowCall;
 
     fn call(total_ns: u64, end_ns: u64) -> Call {
-        let told: stemedb_ebpf::phases::SlowCall =
-            stemedb_ebpf::phases::SlowCall { total_ns, end_ns, ..bytemuck_zero() };
-        Call::new(Told { call: told, path: b"/wal".to_vec() }, &Nobody)
-    }
-
-    fn bytemuck_zero() -> stemedb_ebpf::phases::SlowCall {
-        stemedb_ebpf::phases::SlowCall {
-            end_ns: 0,
-            total_ns: 0,
-            parts: [0; _],
-            thread: 0,
-            ino: 0,
-            writes: 0,
-            bytes: 0,
-            dev: 0,
-            cell: 0,
-            op: 0,
-            flags: 0,
-            errno: 0,
-            path_len: 0,
-            comm: *b"test\0\0\0\0\0\0\0\0\0\0\0\0",
-        }
-    }
-
-    struct Nobody;
-    impl Names for Nobody {
-        fn target(&self, _: u32) -> String {
-            "t".to_owned()
-        }
-        fn class(&self, _: u32) -> String {
-            "wal".to_owned()
-        }
-        fn classes(&self) -> u32 {
-            2
-        }
-        fn device(&self, _: u32) -> String {
-            "d".to_owned()
-        }
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"test");
+        let call = SlowCall { total_ns, end_ns, comm, ..SlowCall::default() };
+        Call::new(Told { call, path: b"/wal".to_vec() }, "t".to_owned(), "wal".to_owned(), String::new())
     }
 
     #[test]

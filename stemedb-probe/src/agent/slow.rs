@@ -5,12 +5,12 @@ use stemedb_ebpf::slots::SLOTS;
 
 use super::Agent;
 use crate::config::Slow;
-use crate::disks;
 use crate::kernel::KernelError;
-use crate::probes::add_slots;
 use crate::probes::pending::monotonic_ns;
-use crate::probes::slow::{Reader, Threshold, Told};
-use crate::slow::{Call, FIRST_NS, List, Names};
+use crate::probes::ring::Ring;
+use crate::probes::slow::{Threshold, Told, take_next};
+use crate::probes::{add_slots, split_cell};
+use crate::slow::{Call, FIRST_NS, List};
 
 /// Calls that are taken in one go: whoever asks for figures is not kept waiting.
 const BATCH: usize = 1_024;
@@ -31,11 +31,11 @@ pub(super) fn first(slow: Slow) -> u64 {
 
 impl Agent {
     /// Takes in slow calls that are there; whether there may be more.
-    pub(super) fn drain_slow(&mut self, reader: &mut Reader) -> bool {
+    pub(super) fn drain_slow(&mut self, ring: &mut Ring) -> bool {
         for _ in 0..BATCH {
-            let Some(told) = reader.take_next() else { return false };
-            let threshold = self.slow.list.threshold(self.slow.threshold.ns());
-            if told.call.total_ns >= threshold {
+            let Some(told) = take_next(ring) else { return false };
+            // It may have been told before the threshold rose.
+            if told.call.total_ns >= self.slow.threshold.ns() {
                 let call = self.named(told);
                 self.slow.list.add(call);
                 let threshold = self.slow.list.threshold(self.slow.threshold.ns());
@@ -47,10 +47,13 @@ impl Agent {
 
     /// A slow call for people.
     pub(crate) fn named(&mut self, told: Told) -> Call {
-        if told.call.dev != 0 {
-            self.name_devices(std::iter::once(told.call.dev));
-        }
-        Call::new(told, self)
+        let (target, class) = split_cell(told.call.cell, u32::try_from(self.classes.len()).unwrap_or(u32::MAX));
+        let dev = told.call.dev;
+        self.name_devices((dev != 0).then_some(dev).into_iter());
+        let target = self.config.targets.get(target as usize).map(|target| target.name.clone());
+        let class = self.classes.get(class as usize).cloned();
+        let device = self.devices.get(&dev).map(|device| device.name.clone());
+        Call::new(told, target.unwrap_or_default(), class.unwrap_or_default(), device.unwrap_or_default())
     }
 
     /// The slowest calls of the last hour, and from how many nanoseconds on a call would be one of them.
@@ -87,23 +90,5 @@ impl Agent {
         if let Err(error) = self.slow.threshold.set(ns) {
             log::error!("cannot tell the kernel side which calls are slow: {error}");
         }
-    }
-}
-
-impl Names for Agent {
-    fn target(&self, index: u32) -> String {
-        self.config.targets.get(index as usize).map(|target| target.name.clone()).unwrap_or_default()
-    }
-
-    fn class(&self, number: u32) -> String {
-        self.classes.get(number as usize).cloned().unwrap_or_default()
-    }
-
-    fn classes(&self) -> u32 {
-        u32::try_from(self.classes.len()).unwrap_or(u32::MAX)
-    }
-
-    fn device(&self, dev: u32) -> String {
-        self.devices.get(&dev).map_or_else(|| disks::unknown(dev).name, |device| device.name.clone())
     }
 }

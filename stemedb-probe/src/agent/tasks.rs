@@ -15,7 +15,8 @@ use super::{Agent, MEASURE, Measurable, TICK};
 use crate::disks::mounts;
 use crate::files::{open, usage};
 use crate::http;
-use crate::probes::{events, slow};
+use crate::probes::ring::Ring;
+use crate::probes::slow;
 use crate::slow::Call;
 
 /// Keeps the agent up to date, and gives each slow call to `take` until that breaks, or `shutdown` resolves. Returns the agent, which
@@ -25,13 +26,13 @@ pub async fn trace(
     shutdown: impl Future<Output = ()>,
     mut take: impl FnMut(Option<Call>) -> ControlFlow<()>,
 ) -> anyhow::Result<Rc<RefCell<Agent>>> {
-    let slow = agent.slow_ring.take().context("the slow calls are another's already")?;
-    let mut slow = polled(slow)?;
+    let ring = agent.slow_ring.take().context("the slow calls are another's already")?;
+    let mut ring = polled(ring)?;
     let agent = in_background(agent)?;
     let print = async {
         loop {
-            let mut guard = slow.readable_mut().await?;
-            while let Some(told) = guard.get_inner_mut().take_next() {
+            let mut guard = ring.readable_mut().await?;
+            while let Some(told) = slow::take_next(guard.get_inner_mut()) {
                 let call = agent.borrow_mut().named(told);
                 if take(Some(call)).is_break() {
                     return Ok::<_, std::io::Error>(());
@@ -51,7 +52,7 @@ pub async fn trace(
     };
     agent.borrow_mut().stop();
     // What has ended until now is told as well.
-    while !is_over && let Some(told) = slow.get_mut().take_next() {
+    while !is_over && let Some(told) = slow::take_next(ring.get_mut()) {
         let call = agent.borrow_mut().named(told);
         if take(Some(call)).is_break() {
             break;
@@ -96,14 +97,14 @@ fn polled<T: AsFd + AsRawFd>(owner: T) -> std::io::Result<AsyncFd<T>> {
     unsafe { AsyncFd::register(owner) }.map_err(std::io::Error::from)
 }
 
-async fn follow_events(agent: Rc<RefCell<Agent>>, mut events: AsyncFd<events::Reader>) {
+async fn follow_events(agent: Rc<RefCell<Agent>>, mut events: AsyncFd<Ring>) {
     while let Ok(mut guard) = events.readable_mut().await {
         agent.borrow_mut().drain_events(guard.get_inner_mut());
         guard.clear_ready();
     }
 }
 
-async fn follow_slow(agent: Rc<RefCell<Agent>>, mut slow: AsyncFd<slow::Reader>) {
+async fn follow_slow(agent: Rc<RefCell<Agent>>, mut slow: AsyncFd<Ring>) {
     while let Ok(mut guard) = slow.readable_mut().await {
         if agent.borrow_mut().drain_slow(guard.get_inner_mut()) {
             tokio::task::yield_now().await;

@@ -125,7 +125,7 @@ fn errors(snapshot: &Snapshot) -> Value {
 }
 
 /// Time by the names of the phases.
-pub fn phases(parts: &Parts) -> Map<String, Value> {
+fn phases(parts: &Parts) -> Map<String, Value> {
     PHASES.iter().zip(parts).map(|(phase, ns)| ((*phase).to_owned(), json!(ns))).collect()
 }
 

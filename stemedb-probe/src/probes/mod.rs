@@ -6,6 +6,7 @@ pub mod events;
 pub mod lost;
 pub mod mapped;
 pub mod pending;
+pub mod ring;
 pub mod slow;
 pub mod sync;
 pub mod waits;

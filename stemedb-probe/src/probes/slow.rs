@@ -1,10 +1,9 @@
 //! Slow calls, as the kernel side tells them one by one.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{Array, MapData};
 use stemedb_ebpf::phases::SlowCall;
 
+use super::ring::Ring;
 use crate::kernel::{Kernel, KernelError};
 
 /// A slow call and the path of its file, as the kernel has it.
@@ -16,38 +15,17 @@ pub struct Told {
     pub path: Vec<u8>,
 }
 
-/// Owns the ring.
-pub struct Reader {
-    ring: RingBuf<MapData>,
-}
+/// The ring.
+pub const RING: &str = "SLOW";
 
-impl Reader {
-    /// Takes the ring.
-    pub fn new(kernel: &mut Kernel) -> Result<Self, KernelError> {
-        Ok(Self { ring: kernel.take("SLOW")? })
-    }
-
-    /// Takes out the next call, if there is one.
-    pub fn take_next(&mut self) -> Option<Told> {
-        let item = self.ring.next()?;
-        let (head, rest) = item.split_at_checked(size_of::<SlowCall>())?;
-        // SAFETY: the type is made of integers, for which all bytes are values, and there are as many.
-        let call: SlowCall = unsafe { head.as_ptr().cast::<SlowCall>().read_unaligned() };
-        let path = rest.get(..call.path_len as usize)?.to_vec();
-        Some(Told { call, path })
-    }
-}
-
-impl AsFd for Reader {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
-    }
-}
-
-impl AsRawFd for Reader {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
-    }
+/// Takes out the next call, if there is one.
+pub fn take_next(ring: &mut Ring) -> Option<Told> {
+    let item = ring.take_next()?;
+    let (head, rest) = item.split_at_checked(size_of::<SlowCall>())?;
+    // SAFETY: the type is made of integers, for which all bytes are values, and there are as many.
+    let call: SlowCall = unsafe { head.as_ptr().cast::<SlowCall>().read_unaligned() };
+    let path = rest.get(..call.path_len as usize)?.to_vec();
+    Some(Told { call, path })
 }
 
 /// From how many nanoseconds on calls are told.
