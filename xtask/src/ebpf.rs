@@ -38,7 +38,7 @@ pub(crate) fn lint() -> Result<()> {
 fn cargo(toolchain: &Toolchain, command: &str, arch: Arch) -> Command {
     let mut cargo = toolchain.cargo();
     cargo.args([command, "-Z", "build-std=core", "--target", "bpfel-unknown-none", "--release"]);
-    cargo.args(["-p", "stemedb-ebpf", "--bin", "stemedb-ebpf", "--target-dir", &folder(arch)]);
+    cargo.args(["-p", "stemedb-ebpf", "--bins", "--target-dir", &folder(arch)]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(arch.name()).join("\x1f"));
     cargo
 }

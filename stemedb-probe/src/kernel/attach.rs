@@ -163,7 +163,8 @@ impl Choice {
     }
 
     /// A hook's name with the kind of its programs.
-    fn label(self, hook: &Hook) -> String {
+    #[must_use]
+    pub fn label(self, hook: &Hook) -> String {
         match (hook.programs.is_empty(), hook.is_fentry(), self.raw) {
             (true, ..) => hook.name.to_owned(),
             (_, true, _) => format!("fentry:{}", hook.name),

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{aio, demo, disk, durable, edges, exact, hold, latency, mapped, short, uring};
+use commands::{aio, demo, disk, durable, edges, exact, hold, latency, mapped, pace, short, uring};
 
 /// Loads that count and time their own system calls.
 ///
@@ -38,6 +38,7 @@ enum Command {
     Durable(durable::Args),
     Edges(edges::Args),
     Mapped(mapped::Args),
+    Pace(pace::Args),
     Uring(uring::Args),
     UringLatency(uring::LatencyArgs),
 }
@@ -69,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Durable(args) => durable::run(&args),
         Command::Edges(args) => edges::run(&args),
         Command::Mapped(args) => mapped::run(&args),
+        Command::Pace(args) => pace::run(&args),
         Command::Uring(args) => uring::run(&args),
         Command::UringLatency(args) => uring::run_latency(&args),
     }

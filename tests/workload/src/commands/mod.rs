@@ -11,6 +11,7 @@ pub(crate) mod exact;
 pub(crate) mod hold;
 pub(crate) mod latency;
 pub(crate) mod mapped;
+pub(crate) mod pace;
 pub(crate) mod scheduling;
 pub(crate) mod short;
 pub(crate) mod uring;
