@@ -81,8 +81,8 @@ pub struct Settings {
     pub switch_state: u32,
     /// Not zero when a worker of io_uring tells which request it carries out.
     pub workers: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Where the kernel lends `bpf_rdonly_cast`, the id of a structure that begins with an integer of eight bytes; else 0.
+    pub cast_type: u32,
     /// Not zero when the paths of files can be followed.
     pub paths: u32,
     /// The bit of `bio.bi_opf` that marks swapping (`REQ_SWAP`); 0 where the kernel has none.
@@ -90,6 +90,10 @@ pub struct Settings {
     /// One bit for each target: whether a class of its files is known by the name of a directory ([`ANYWHERE`]).
     pub named_directories: u64,
 }
+
+/// Stands in the object for `bpf_rdonly_cast`, which has no number but an id in the kernel's type information: the number of a helper that
+/// no kernel has.
+pub const RDONLY_CAST: i32 = 0x5DE0_0001;
 
 /// [`Settings::uring_result`]: `(ctx, req, user_data, res, ...)`, up to 6.13.
 pub const RESULT_IS_ARGUMENT: u32 = 3;

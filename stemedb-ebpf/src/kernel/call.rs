@@ -59,7 +59,7 @@ pub fn rwf(flags: u32) -> u32 {
 
 /// Begins a call or a request: classifies its file, and for a sync takes the writes that it covers.
 #[inline(always)]
-pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
+pub fn begin(key: InflightKey, what: Begin, file: &File) {
     let Begin { op, target, flags, is_request } = what;
     let mut call = Inflight {
         start_ns: 0,
@@ -72,7 +72,7 @@ pub fn begin(key: InflightKey, what: Begin, file: Option<&File>) {
         partition: 0,
         zero: 0,
     };
-    if let Some(file) = file {
+    if file.is_there() {
         classify(&mut call, file, op, target);
     }
     if is_sync(op) || call.flags & DURABLE != 0 {
@@ -184,8 +184,10 @@ pub fn in_flight(key: InflightKey) -> Option<&'static mut Inflight> {
 /// Charges a call to its file after all, if that has been found. What was mapped at the call's begin is mapped at its end, unless
 /// the program has unmapped what it syncs.
 #[inline(always)]
-pub fn resolve(call: &mut Inflight, file: Option<&File>) {
-    let Some(file) = file else { return };
+pub fn resolve(call: &mut Inflight, file: &File) {
+    if !file.is_there() {
+        return;
+    }
     // It has been in the class of what has none.
     call.cell = call.cell - CLASS_OTHER + class::of(file, call.file.target);
     call.flags &= !UNRESOLVED;

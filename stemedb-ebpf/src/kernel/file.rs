@@ -26,6 +26,15 @@ pub struct File {
 }
 
 impl File {
+    /// What stands for a call without a file: the verifier refuses an `Option` whose payload is passed on unset.
+    pub const NONE: Self = Self { at: 0, inode: 0, dentry: 0, mode: 0 };
+
+    /// Whether there is one.
+    #[inline(always)]
+    pub fn is_there(&self) -> bool {
+        self.inode != 0
+    }
+
     /// Reads what is behind a `struct file`.
     #[inline(always)]
     pub fn at(file: Addr) -> Option<Self> {
@@ -101,15 +110,15 @@ pub struct NotStorage;
 /// The file of an operation as it is counted, where there is one: a sync of a socket is a mistake worth counting, without a
 /// file.
 #[inline(always)]
-pub fn of_interest(found: Descriptor, op: u8) -> Result<Option<File>, NotStorage> {
+pub fn of_interest(found: Descriptor, op: u8) -> Result<File, NotStorage> {
     match found {
-        Descriptor::Open(file) if file.is_storage() => Ok(Some(file)),
-        Descriptor::Open(_) if (op as usize) < SYNC_OPS => Ok(None),
+        Descriptor::Open(file) if file.is_storage() => Ok(file),
+        Descriptor::Open(_) if (op as usize) < SYNC_OPS => Ok(File::NONE),
         Descriptor::Open(_) => Err(NotStorage),
-        Descriptor::Closed => Ok(None),
+        Descriptor::Closed => Ok(File::NONE),
         Descriptor::Unreadable => {
             lost(Lost::KernelRead);
-            Ok(None)
+            Ok(File::NONE)
         }
     }
 }

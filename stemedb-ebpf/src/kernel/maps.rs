@@ -202,7 +202,7 @@ static SETTINGS: Settings = Settings {
     targets: 0,
     switch_state: 0,
     workers: 0,
-    zero: 0,
+    cast_type: 0,
     paths: 0,
     swap_flag: 0,
     named_directories: 0,

@@ -79,7 +79,7 @@ pub fn waits_for(place: u32) -> (u32, u32) {
 
 /// Takes a place for a call that is about to begin. Nothing is charged to it until [`begin`].
 #[inline(always)]
-pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: Option<&File>) {
+pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: &File) {
     let Some(all) = syncers() else { return };
     let thread = bpf_get_current_pid_tgid();
     let id = if is_request { number(key) } else { thread & 0xffff_ffff };
@@ -99,7 +99,7 @@ pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: Op
     new.parts = [0; _];
     new.sites = site::DATA | site::NOBODY;
     new.thread = thread;
-    (new.open_file, new.inode) = file.map_or((0, 0), |file| (file.at, file.inode));
+    (new.open_file, new.inode) = (file.at, file.inode);
     // What has no file, or several, knows of what it submits by itself.
     new.file = activity::activity_enter(if new.inode == 0 { id | 1 << 40 } else { new.inode }) as u32;
     new.journal = if call.dev == 0 { 0 } else { activity::activity_enter(u64::from(call.dev)) as u32 };

@@ -94,6 +94,6 @@ fn begin(req: Addr, op: Op, file: Addr, flags: u32) {
     call::begin(
         InflightKey::request(req),
         Begin { op: op as u8, target: thread.target, flags, is_request: true },
-        file.as_ref(),
+        &file,
     );
 }

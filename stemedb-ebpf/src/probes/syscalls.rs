@@ -87,7 +87,7 @@ fn exit(regs: *const u8, ret: i64) {
     if op == Op::Msync as u8 && call.flags & UNRESOLVED != 0 {
         // SAFETY: as above.
         let (file, _) = mapped_file(unsafe { task::syscall_argument(regs, 0) });
-        call::resolve(call, file.as_ref());
+        call::resolve(call, &file);
     }
     call::finish(key, call, ret);
 }
@@ -100,11 +100,11 @@ fn begin(thread: Watched, op: u8, regs: *const u8) {
         // SAFETY: as in `exit`.
         let (file, flags) = mapped_file(unsafe { task::syscall_argument(regs, 0) });
         what.flags = flags;
-        call::begin(key, what, file.as_ref());
+        call::begin(key, what, &file);
         return;
     }
     if op == Op::Sync as u8 {
-        call::begin(key, what, None);
+        call::begin(key, what, &File::NONE);
         return;
     }
     let fd = if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { 2 } else { 0 };
@@ -115,14 +115,14 @@ fn begin(thread: Watched, op: u8, regs: *const u8) {
         // SAFETY: as in `exit`.
         what.flags = rwf(unsafe { task::syscall_argument(regs, 5) } as u32);
     }
-    call::begin(key, what, file.as_ref());
+    call::begin(key, what, &file);
 }
 
 /// The file that is mapped at an address of the current process, and what to note about the look-up.
 #[inline(always)]
-fn mapped_file(address: u64) -> (Option<File>, u32) {
+fn mapped_file(address: u64) -> (File, u32) {
     if setting!(find_vma) == 0 {
-        return (None, UNRESOLVED);
+        return (File::NONE, UNRESOLVED);
     }
     let mut file: Addr = 0;
     // SAFETY: the helper calls `vma_file` at once, with the pointer that is given here.
@@ -136,11 +136,11 @@ fn mapped_file(address: u64) -> (Option<File>, u32) {
         )
     };
     match found {
-        0 if file != 0 => File::at(file).map_or((None, UNRESOLVED), |file| (Some(file), 0)),
+        0 if file != 0 => File::at(file).map_or((File::NONE, UNRESOLVED), |file| (file, 0)),
         // Anonymous memory, or nothing at all: there is no file to charge.
-        0 | ENOENT => (None, 0),
+        0 | ENOENT => (File::NONE, 0),
         // The address space is being changed by another thread. At the call's end it may not be any more.
-        _ => (None, UNRESOLVED),
+        _ => (File::NONE, UNRESOLVED),
     }
 }
 

@@ -69,7 +69,7 @@ fn begin(req: *const u8, refused: Option<*const u8>) {
         // SAFETY: as above.
         what.flags = rwf(unsafe { read::typed::<u32>(req, offset!(rw_flags)) });
     }
-    call::begin(InflightKey::request(req as u64), what, file.as_ref());
+    call::begin(InflightKey::request(req as u64), what, &file);
 }
 
 /// `io_uring_complete(ctx, req, cqe)`; until 6.13 `(ctx, req, user_data, res, ...)`.

@@ -1,6 +1,5 @@
 //! Loads the object, proves the offsets, attaches the programs.
 
-use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,7 +9,7 @@ use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use stemedb_ebpf::disk::{DISK_OPS_EACH, LatencyStats, MAX_DISKS};
 use stemedb_ebpf::offsets::{Need, Offsets};
-use stemedb_ebpf::{RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
+use stemedb_ebpf::{RDONLY_CAST, RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
 
 use super::attach::{Attached, explain};
 use super::btf::{self, BtfError, Resolution};
@@ -20,7 +19,7 @@ use super::programs::{self, ProgramFigures};
 use super::symbols;
 use super::syscalls::{self, Arch};
 use super::testrun;
-use super::types::{FOLIO_HEAD, FUA, Kind, PREFLUSH, SWAP};
+use super::types::{Cast, FOLIO_HEAD, FUA, Kind, PREFLUSH, SWAP};
 use crate::process;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("STEMEDB_EBPF_OBJECT"));
@@ -174,9 +173,12 @@ impl Kernel {
         let choice = Choice { mode, raw: mode == Mode::RawTracepoint || !own.exists() };
         let aya_btf = Btf::parse(resolution.kernel.all().bytes(), aya::Endianness::default())
             .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.to_string() })?;
-        let settings = settings(sizes, &resolution, choice.raw);
+        // Ids of another file are not those of the kernel.
+        let cast = if path == own { resolution.kernel.cast() } else { None };
+        let settings = settings(sizes, &resolution, choice.raw, cast);
         let disks = if resolution.lacks(Need::Block).is_none() { sizes.disks(process::possible_cpus()) } else { 1 };
-        let object = if choice.raw { Cow::Owned(raw_object()) } else { Cow::Borrowed(OBJECT) };
+        let mut object = if choice.raw { raw_object() } else { OBJECT.to_vec() };
+        put_cast(&mut object, cast);
         let ebpf = EbpfLoader::new()
             .btf(Some(&aya_btf))
             .override_global::<&Offsets>("OFFSETS", &resolution.offsets, true)
@@ -359,6 +361,27 @@ fn raw_object() -> Vec<u8> {
     object
 }
 
+/// Puts calls of `bpf_rdonly_cast` where [`RDONLY_CAST`] stands for them; `r0 = 0` where the kernel has no such function, for then no program
+/// comes there. (The kernel looks at calls before it knows what is never reached.)
+fn put_cast(object: &mut [u8], cast: Option<Cast>) {
+    // Documentation/bpf/standardization/instruction-set.rst: operation, registers, offset, immediate value.
+    let instruction = |operation: u8, registers: u8, value: u32| {
+        let mut bytes = [operation, registers, 0, 0, 0, 0, 0, 0];
+        bytes[4..].copy_from_slice(&value.to_le_bytes());
+        bytes
+    };
+    const CALL: u8 = 0x85;
+    const MOVE: u8 = 0xb7;
+    /// `BPF_PSEUDO_KFUNC_CALL`, as source register.
+    const OF_THE_KERNEL: u8 = 2 << 4;
+    let stands = instruction(CALL, 0, RDONLY_CAST.cast_unsigned());
+    let is = cast.map_or(instruction(MOVE, 0, 0), |cast| instruction(CALL, OF_THE_KERNEL, cast.function));
+    // Sections of programs are aligned to instructions.
+    for found in object.chunks_exact_mut(stands.len()).filter(|found| **found == stands) {
+        found.copy_from_slice(&is);
+    }
+}
+
 pub(super) fn program_mut<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut P, ProgramError>
 where
     &'e mut P: TryFrom<&'e mut Program, Error = ProgramError>,
@@ -372,7 +395,7 @@ fn fs_is(file: &std::fs::File, magics: &[libc::c_long]) -> bool {
     unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) == 0 && magics.contains(&stat.assume_init().f_type) }
 }
 
-fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
+fn settings(sizes: Sizes, resolution: &Resolution, raw: bool, cast: Option<Cast>) -> Settings {
     let types = &resolution.kernel;
     let has = |need| resolution.lacks(need).is_none();
     let in_cqe = types.check(Kind::Tracepoint, &URING_COMPLETE_CQE).is_ok();
@@ -398,7 +421,7 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool) -> Settings {
         targets: sizes.targets,
         switch_state: u32::from(types.check(Kind::Tracepoint, &SWITCH_WITH_STATE).is_ok()),
         workers: u32::from(has(Need::Workers)),
-        zero: 0,
+        cast_type: cast.map_or(0, |cast| cast.to),
         paths: u32::from(has(Need::Paths) && has(Need::ExePath)),
         swap_flag: types.constant(SWAP).map_or(0, |bit| 1 << bit),
         named_directories: sizes.named_directories,

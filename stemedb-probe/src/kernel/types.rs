@@ -52,6 +52,20 @@ pub enum Kind {
     Function,
 }
 
+/// Lets a program load from any address.
+const CAST: &str = "bpf_rdonly_cast";
+/// `{ time64_t tv_sec; long tv_nsec; }` (include/linux/time64.h)
+const INTEGERS: &str = "timespec64";
+
+/// See [`KernelTypes::cast`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cast {
+    /// Id of the function.
+    pub function: u32,
+    /// Id of the structure.
+    pub to: u32,
+}
+
 impl KernelTypes {
     /// Makes an index of what can be hooked.
     #[must_use]
@@ -120,6 +134,14 @@ impl KernelTypes {
     #[must_use]
     pub fn has_helper(&self, name: &str) -> bool {
         self.constant((HELPERS, &helper(name))).is_some()
+    }
+
+    /// The function `bpf_rdonly_cast` and a structure that begins with an integer of eight bytes, by their ids; from 6.2 on.
+    #[must_use]
+    pub fn cast(&self) -> Option<Cast> {
+        let id = |kind, name| self.types.iter().find(|(_, found)| found.kind == kind && found.name() == Some(name));
+        let function = id(typeinfo::Kind::Func, CAST)?.0;
+        Some(Cast { function, to: id(typeinfo::Kind::Struct, INTEGERS)?.0 })
     }
 
     /// The value of a constant of an `enum`; one without a name is known by an empty one.
