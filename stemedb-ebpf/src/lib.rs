@@ -26,6 +26,7 @@ pub mod offsets;
 pub mod ops;
 pub mod phases;
 pub mod slots;
+pub mod tables;
 pub mod types;
 
 pub use lost::{LOST, Lost};
@@ -56,10 +57,10 @@ pod!(
     disk::WaitKey,
     phases::Syncers,
     phases::WaitFunctions,
+    tables::Processes,
     ChildEntry,
     ChildKey,
     ClassRule,
-    DirKey,
     DirEntry,
     ErrorKey,
     Event,

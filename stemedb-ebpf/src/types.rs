@@ -4,6 +4,7 @@ use crate::glob::Automaton;
 use crate::ops::{SYNC_OPS, WRITE_OPS};
 use crate::phases::PHASES;
 use crate::slots::{SIZE_SLOTS, SLOTS};
+use crate::tables::{PROCESS_BUCKETS, PROCESS_WAYS, WAYS};
 
 /// The class of files that match no directory and no name rule.
 pub const CLASS_OTHER: u32 = 0;
@@ -22,9 +23,11 @@ pub const MAX_URING_OPS: usize = 64;
 pub const MAX_TARGETS: usize = 64;
 
 /// Processes that can be watched at once.
-pub const MAX_PROCESSES: u32 = 16_384;
-/// Calls that can be in flight at once.
+pub const MAX_PROCESSES: u32 = PROCESS_BUCKETS * PROCESS_WAYS as u32;
+/// Calls and requests that can be in flight at once.
 pub const MAX_INFLIGHT: u32 = 16_384;
+/// Buckets of their table.
+pub const INFLIGHT_BUCKETS: u32 = MAX_INFLIGHT / WAYS as u32;
 /// Fsyncs of libaio that kernel threads work on at once.
 pub const MAX_AIO_SYNCS: u32 = 1_024;
 /// Files with writes that no sync has covered.
@@ -152,34 +155,24 @@ pub struct ClassRule {
 
 const _: () = assert!(size_of::<ProcessRule>() == size_of::<ClassRule>());
 
-/// A class directory, for one target.
+/// A class directory, for one target. The agent writes it, and its inode last.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DirKey {
-    /// Address of the directory's `struct inode`, which the agent pins with an inotify watch: numbers
-    /// of device and inode are ambiguous on btrfs and overlayfs, and a pinned address cannot be reused.
-    pub inode: u64,
-    /// The target.
-    pub target: u32,
-    /// Zero.
-    pub zero: u32,
-}
-
-/// What a [`DirKey`] leads to.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirEntry {
-    /// The class of the files below, or [`NO_CLASS`].
-    pub class: u32,
-    /// Not zero when the map `CHILDREN` has entries below this directory.
-    pub children: u32,
+    /// Address of the directory's `struct inode`, which the agent pins with an inotify watch: numbers of device and inode are
+    /// ambiguous on btrfs and overlayfs, and a pinned address cannot be reused. 0 where the place is free.
+    pub inode: u64,
     /// Its inode number and generation: between the removal of a directory and the moment at which the agent
     /// hears of it, another one may be made at the same address.
     pub ino: u64,
     /// See [`DirEntry::ino`].
     pub generation: u32,
-    /// Zero.
-    pub zero: u32,
+    /// The target.
+    pub target: u32,
+    /// The class of the files below, or [`NO_CLASS`].
+    pub class: u32,
+    /// Not zero when the map `CHILDREN` has entries below this directory.
+    pub children: u32,
 }
 
 /// [`DirEntry::class`]: this directory is only on the way to a class directory.
@@ -251,7 +244,8 @@ pub struct Pending {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InflightKey {
-    id: u64,
+    /// The number by which it is known in the table.
+    pub id: u64,
 }
 
 impl InflightKey {
@@ -289,8 +283,8 @@ pub struct Inflight {
     /// Where its time went, for what makes a file durable: the place of its [`crate::phases::Partition`] from 1 on; 0 when
     /// that is not kept.
     pub partition: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Its own place in the table, from 1 on.
+    pub place: u32,
 }
 
 /// [`Inflight::flags`]: what this call writes is durable when it returns (`O_SYNC`, `O_DSYNC`, `RWF_SYNC`, `RWF_DSYNC`;

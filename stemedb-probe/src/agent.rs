@@ -13,9 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aya::maps::HashMap as BpfMap;
-use aya::maps::MapData;
-use stemedb_ebpf::{Inflight, InflightKey, Lost, MAX_INFLIGHT, RULE_CGROUP, RULE_EXE};
+use stemedb_ebpf::{Lost, RULE_CGROUP, RULE_EXE};
 
 use crate::config::{Config, Slow};
 use crate::disks::Device;
@@ -26,7 +24,7 @@ use crate::files::{self, directories::Directories};
 use crate::kernel::{CAPABILITIES, How, Kernel, KernelError, Sizes};
 use crate::probes::ring::Ring;
 use crate::probes::slow as slow_calls;
-use crate::probes::{disks, errors, events, lost, mapped, pending, sync, waits, write};
+use crate::probes::{disks, errors, events, inflight, lost, mapped, pending, sync, waits, write};
 use crate::process;
 use crate::slow::List;
 use crate::targets::Targets;
@@ -57,7 +55,7 @@ struct Readers {
     lost: lost::Reader,
     pending: pending::Sweeper,
     waits: waits::Sweeper,
-    inflight: BpfMap<MapData, InflightKey, Inflight>,
+    inflight: inflight::Reader,
 }
 
 /// A directory of a class of a target.
@@ -118,7 +116,7 @@ impl Agent {
             lost: lost::Reader::new(&mut kernel)?,
             pending: pending::Sweeper::new(&mut kernel)?,
             waits: waits::Sweeper::new(&mut kernel)?,
-            inflight: kernel.take("INFLIGHT")?,
+            inflight: inflight::Reader::new(&mut kernel)?,
         };
         let events = Some(Ring::new(&mut kernel, events::RING)?);
         let threshold = slow_calls::Threshold::new(&mut kernel, slow::first(config.slow))?;
@@ -275,10 +273,9 @@ impl Agent {
     fn sweep(&mut self) {
         let swept = self.readers.pending.sweep(pending::monotonic_ns());
         self.pending_entries = swept.entries;
-        // A key that goes away while the map is walked starts the walk again: on a busy host it would never end.
-        let entries: Vec<_> = self.readers.inflight.iter().take(MAX_INFLIGHT as usize).flatten().collect();
-        self.inflight_entries = entries.len() as u64;
-        self.readers.waits.sweep(entries.into_iter().map(|(_, call)| call), pending::monotonic_ns());
+        let calls: Vec<_> = self.readers.inflight.calls().collect();
+        self.inflight_entries = calls.len() as u64;
+        self.readers.waits.sweep(calls.into_iter(), pending::monotonic_ns());
         self.lost_writes += swept.lost_writes;
     }
 
@@ -306,8 +303,7 @@ impl Agent {
         loop {
             // Again in each round: a program that was just running may have added one.
             self.targets.unwatch_all();
-            // A walk that meets an entry which goes away begins anew, so that it may count some twice.
-            let left = self.readers.inflight.keys().take(MAX_INFLIGHT as usize).flatten().count();
+            let left = self.readers.inflight.calls().count();
             if left == 0 || Instant::now() > end {
                 return left;
             }

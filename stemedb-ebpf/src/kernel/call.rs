@@ -3,8 +3,9 @@
 use stemedb_ebpf::ops::{OPS, Op, SYNC_OPS, Way};
 use stemedb_ebpf::phases::Phase;
 use stemedb_ebpf::slots::{latency_slot, size_slot};
+use stemedb_ebpf::tables::bucket_of;
 use stemedb_ebpf::{
-    CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, Inflight, InflightKey, Lost, Pending, SYNC_CELL,
+    CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, INFLIGHT_BUCKETS, Inflight, InflightKey, Lost, Pending, SYNC_CELL,
     UNRESOLVED,
 };
 
@@ -12,11 +13,12 @@ use super::atomic;
 use super::class;
 use super::disk::now;
 use super::file::File;
-use super::maps::{ERRORS, INFLIGHT, PENDING, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, offset, setting};
+use super::maps::{ERRORS, INFLIGHT, INFLIGHT_IDS, PENDING, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, offset, setting};
 use super::owners;
 use super::phases;
 use super::read;
 use super::slow;
+use super::table;
 use super::waits;
 
 const BPF_NOEXIST: u64 = 1;
@@ -61,7 +63,12 @@ pub fn rwf(flags: u32) -> u32 {
 #[inline(always)]
 pub fn begin(key: InflightKey, what: Begin, file: &File) {
     let Begin { op, target, flags, is_request } = what;
-    let mut call = Inflight {
+    let place = inflight_take(key.id) as u32;
+    let Some(call) = at(place) else {
+        lost(Lost::InflightFull);
+        return;
+    };
+    *call = Inflight {
         start_ns: 0,
         file: FileKey { inode: 0, ino: 0, generation: 0, target },
         group: NO_GROUP,
@@ -70,30 +77,59 @@ pub fn begin(key: InflightKey, what: Begin, file: &File) {
         op: u32::from(op),
         dev: 0,
         partition: 0,
-        zero: 0,
+        place,
     };
     if file.is_there() {
-        classify(&mut call, file, op, target);
+        classify(call, file, op, target);
     }
     if is_sync(op) || call.flags & DURABLE != 0 {
-        phases::reserve(&mut call, key, is_request, file);
+        phases::reserve(call, key, is_request, file);
     }
     call.start_ns = now();
-    phases::begin(&call, is_request);
-    match INFLIGHT.insert(&key, &call, BPF_NOEXIST) {
-        Ok(()) => {}
-        Err(EEXIST) => {
-            lost(Lost::MissedExit);
-            if let Some(missed) = in_flight(key) {
-                leave(missed);
-            }
-            let _ = INFLIGHT.insert(&key, &call, 0);
-        }
-        Err(_) => {
-            lost(Lost::InflightFull);
-            leave(&call);
-        }
+    phases::begin(call, is_request);
+}
+
+/// The key of a request by its address, which may be what the verifier takes for a pointer.
+#[inline(always)]
+pub fn request(address: u64) -> InflightKey {
+    InflightKey::request(read::number(address))
+}
+
+#[inline(always)]
+fn bucket(id: u64) -> u32 {
+    bucket_of(id as u32, INFLIGHT_BUCKETS)
+}
+
+#[inline(always)]
+fn at(place: u32) -> Option<&'static mut Inflight> {
+    if place == 0 {
+        return None;
     }
+    // SAFETY: the place is this call's own; nobody else reads or writes it. It goes with `finish`.
+    unsafe { INFLIGHT.get_ptr_mut(place - 1)?.as_mut() }
+}
+
+/// A place for what is known by `id`; 0 where there is none. If there is one by that id, its end has not been seen.
+///
+/// A global function of the object, with numbers for arguments: the verifier looks at it once, and not anew for every way that leads
+/// to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn inflight_take(id: u64) -> u64 {
+    let known = table::find(&INFLIGHT_IDS, bucket(id), id);
+    if let Some(missed) = at(known) {
+        lost(Lost::MissedExit);
+        leave(missed);
+        return u64::from(known);
+    }
+    u64::from(table::take(&INFLIGHT_IDS, bucket(id), id))
+}
+
+/// The place of what is known by `id`; 0 where there is none. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn inflight_find(id: u64) -> u64 {
+    u64::from(table::find(&INFLIGHT_IDS, bucket(id), id))
 }
 
 /// What is in flight no more, however it ends.
@@ -177,8 +213,7 @@ pub fn key_of(file: &File, target: u32) -> FileKey {
 /// What is kept of a call or a request between its begin and its end.
 #[inline(always)]
 pub fn in_flight(key: InflightKey) -> Option<&'static mut Inflight> {
-    // SAFETY: the entry is this call's own; nobody else reads or writes it. It goes with `finish`.
-    unsafe { INFLIGHT.get_ptr_mut(&key)?.as_mut() }
+    at(inflight_find(key.id) as u32)
 }
 
 /// Charges a call to its file after all, if that has been found. What was mapped at the call's begin is mapped at its end, unless
@@ -197,13 +232,13 @@ pub fn resolve(call: &mut Inflight, file: &File) {
 #[inline(always)]
 pub fn end(key: InflightKey, ret: i64) {
     if let Some(call) = in_flight(key) {
-        finish(key, call, ret);
+        finish(call, ret);
     }
 }
 
 /// Ends a call or a request that is in flight.
 #[inline(always)]
-pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
+pub fn finish(call: &Inflight, ret: i64) {
     let op = call.op as u8;
     let now = phases::phases_close(u64::from(call.partition), call.start_ns);
     if RESTART.contains(&ret) {
@@ -221,7 +256,7 @@ pub fn finish(key: InflightKey, call: &Inflight, ret: i64) {
         }
     }
     leave(call);
-    let _ = INFLIGHT.remove(&key);
+    table::free(&INFLIGHT_IDS, call.place);
 }
 
 /// Forgets what a dead thread had in flight; its requests end by themselves.
@@ -242,7 +277,7 @@ pub extern "C" fn forget_call(tid: u64, op: u64) -> u64 {
     let key = InflightKey::call(tid as u32, op as u8);
     if let Some(call) = in_flight(key) {
         leave(call);
-        let _ = INFLIGHT.remove(&key);
+        table::free(&INFLIGHT_IDS, call.place);
         lost(Lost::MissedExit);
     }
     0

@@ -44,7 +44,7 @@ pub const UNKNOWN: Charge =
 #[inline(always)]
 pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
     let mut charge = Charge {
-        target: task::watched().map_or(NO_TARGET, |thread| thread.target),
+        target: task::target(),
         class: CLASS_OTHER,
         origin: Origin::Direct,
         inode: 0,

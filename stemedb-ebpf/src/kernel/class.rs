@@ -1,8 +1,9 @@
 //! The class of a file: by the rules for names, then by the first class directory above it.
 
 use stemedb_ebpf::glob::START;
+use stemedb_ebpf::tables::dir_bucket;
 use stemedb_ebpf::{
-    ANYWHERE, CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, DirKey, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING,
+    ANYWHERE, CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING,
     NO_CLASS,
 };
 
@@ -38,10 +39,11 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
     let mut passed = [0_u64; MAX_MISSING];
     let mut at = if is_dir { dentry } else { parent_of(dentry) };
     for _ in 0..MAX_DEPTH {
-        let Some(inode) = read::at::<Addr>(at, offset!(dentry_inode)) else {
+        let inode: Addr = read::at(at, offset!(dentry_inode)).unwrap_or(0);
+        if inode == 0 {
             lost(Lost::KernelRead);
             return CLASS_OTHER;
-        };
+        }
         if let Some(class) = directory(inode, target, &passed) {
             return class;
         }
@@ -70,8 +72,7 @@ fn parent_of(dentry: Addr) -> Addr {
 /// The class that a directory gives to a file below it.
 #[inline(always)]
 fn directory(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u32> {
-    // SAFETY: the entry is copied at once; a reused one can only be another class directory of the agent's.
-    let entry: DirEntry = unsafe { DIRS.get(&DirKey { inode, target, zero: 0 }) }.copied()?;
+    let entry = dir_at(inode, target)?;
     let same = read::at(inode, offset!(inode_ino)) == Some(entry.ino)
         && read::at(inode, offset!(inode_generation)) == Some(entry.generation);
     if !same {
@@ -84,6 +85,20 @@ fn directory(inode: Addr, target: u32, passed: &[u64; MAX_MISSING]) -> Option<u3
         }
     }
     (entry.class != NO_CLASS).then_some(entry.class)
+}
+
+/// The entry of a directory.
+#[inline(always)]
+fn dir_at(inode: Addr, target: u32) -> Option<DirEntry> {
+    let places = DIRS.get_ptr(dir_bucket(inode as u32, target))?;
+    // SAFETY: in bounds.
+    for place in unsafe { &*places } {
+        // SAFETY: of a reference; the agent writes the inode last.
+        if unsafe { (&raw const place.inode).read_volatile() } == inode && place.target == target {
+            return Some(*place);
+        }
+    }
+    None
 }
 
 /// The class that a directory's name gives, wherever it is, or [`NO_CLASS`]. Global, as above.

@@ -14,7 +14,7 @@ use super::atomic;
 use super::charge::Charge;
 use super::maps::{self, DISK_COUNTS, DISK_ERRORS, DISK_FLUSHES, DISK_LATENCIES, NO_LATENCIES, REQUESTS, add, lost};
 use super::phases;
-use super::read::Addr;
+use super::read::{Addr, lower_half};
 use super::task;
 
 const BPF_NOEXIST: u64 = 1;
@@ -30,15 +30,6 @@ pub fn key_of(dev: u32, op: DiskOp, target: u32, class: u32, origin: u8) -> Disk
 pub fn now() -> u64 {
     // SAFETY: the clock has no precondition.
     unsafe { bpf_ktime_get_ns() }
-}
-
-/// The lower half of an address, which the verifier takes for a number.
-#[inline(always)]
-fn lower_half(address: Addr) -> u32 {
-    let lower: u64;
-    // SAFETY: an operation on two registers.
-    unsafe { core::arch::asm!("w0 = w1", in("r1") address, out("r0") lower) }
-    lower as u32
 }
 
 /// What is kept of one that has begun.

@@ -12,16 +12,20 @@ use stemedb_ebpf::ops::NO_OP;
 use stemedb_ebpf::phases::{
     Activity, MAX_ACTIVITIES, MAX_SYNCERS, Partition, SLOW_PATH, SlowCall, Syncers, WaitFunctions,
 };
+use stemedb_ebpf::tables::{DIR_BUCKETS, Dirs, Ids, PROCESS_BUCKETS, Processes};
 use stemedb_ebpf::{
-    ChildEntry, ChildKey, ClassRule, DirEntry, DirKey, ErrorKey, Event, FileKey, Inflight, InflightKey, LOST, Lost,
+    ChildEntry, ChildKey, ClassRule, ErrorKey, Event, FileKey, INFLIGHT_BUCKETS, Inflight, LOST, Lost,
     MAX_AIO_SYNCS, MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES,
-    MAX_PROCESSES, MAX_SYSCALLS, MAX_URING_OPS, MappedStats, Pending, ProcessRule, Resolved, Settings, SyncStats,
+    MAX_SYSCALLS, MAX_URING_OPS, MappedStats, Pending, ProcessRule, Resolved, Settings, SyncStats,
     TargetEntry, WriteStats,
 };
 
-/// Processes that are watched, by tgid.
+/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h, from 5.5): the agent changes it by the same atomic operations.
+const SHARED: u32 = 1 << 10;
+
+/// Processes that are watched, each one number.
 #[map]
-pub static TARGETS: HashMap<u32, TargetEntry> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+pub static TARGETS: Array<Processes> = Array::with_max_entries(PROCESS_BUCKETS, SHARED);
 
 /// Cgroups whose processes are watched, by cgroup id.
 #[map]
@@ -33,7 +37,7 @@ pub static PROCESS_RULES: Array<ProcessRule> = Array::with_max_entries(MAX_PROCE
 
 /// Class directories that exist.
 #[map]
-pub static DIRS: HashMap<DirKey, DirEntry> = HashMap::with_max_entries(MAX_DIRS, 0);
+pub static DIRS: Array<Dirs> = Array::with_max_entries(DIR_BUCKETS, SHARED);
 
 /// Class directories by parent and name.
 #[map]
@@ -43,9 +47,13 @@ pub static CHILDREN: HashMap<ChildKey, ChildEntry> = HashMap::with_max_entries(M
 #[map]
 pub static CLASS_RULES: Array<ClassRule> = Array::with_max_entries(MAX_CLASS_RULES as u32, 0);
 
-/// Calls and requests that have begun and not ended.
+/// By what calls and requests are known that have begun and not ended.
 #[map]
-pub static INFLIGHT: HashMap<InflightKey, Inflight> = HashMap::with_max_entries(MAX_INFLIGHT, 0);
+pub static INFLIGHT_IDS: Array<Ids> = Array::with_max_entries(INFLIGHT_BUCKETS, SHARED);
+
+/// What is kept of them.
+#[map]
+pub static INFLIGHT: Array<Inflight> = Array::with_max_entries(MAX_INFLIGHT, SHARED);
 
 /// Writes that no sync has made durable yet, by file.
 #[map]

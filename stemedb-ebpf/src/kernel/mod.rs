@@ -15,5 +15,7 @@ pub mod read;
 pub mod request;
 pub mod rules;
 pub mod slow;
+pub mod table;
+pub mod targets;
 pub mod task;
 pub mod waits;

@@ -15,7 +15,7 @@ use super::atomic;
 use super::disk::now;
 use super::file::File;
 use super::maps::{PARTITIONS, SYNCERS, WAIT_FUNCTIONS, lost};
-use super::read::{self, Addr};
+use super::read::Addr;
 use super::task;
 
 const MASK: u32 = MAX_SYNCERS as u32 - 1;
@@ -29,12 +29,6 @@ fn place(id: u64) -> u32 {
 #[inline(always)]
 fn syncers() -> Option<*mut Syncers> {
     SYNCERS.get_ptr_mut(0)
-}
-
-/// The address of a request as a number, with which the verifier allows what it does not with a pointer.
-#[inline(always)]
-fn number(key: InflightKey) -> u64 {
-    read::at(core::ptr::from_ref(&key) as Addr, 0).unwrap_or(0)
 }
 
 /// Whether any call is in flight.
@@ -82,7 +76,7 @@ pub fn waits_for(place: u32) -> (u32, u32) {
 pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: &File) {
     let Some(all) = syncers() else { return };
     let thread = bpf_get_current_pid_tgid();
-    let id = if is_request { number(key) } else { thread & 0xffff_ffff };
+    let id = if is_request { key.id } else { thread & 0xffff_ffff };
     let taken = take(all, id);
     let Some(new) = at(taken) else {
         lost(Lost::SyncersFull);

@@ -66,3 +66,18 @@ pub unsafe fn typed<T: Copy>(base: *const u8, offset: usize) -> T {
     // SAFETY: every type that is read here is an integer or a pointer, for which zero is a value.
     at(base as Addr, offset).unwrap_or_else(|| unsafe { core::mem::zeroed() })
 }
+
+/// A value that the verifier takes for a pointer, as a number: it allows no arithmetic with a pointer, nor one for a number.
+#[inline(always)]
+pub fn number(value: u64) -> u64 {
+    at(core::ptr::from_ref(&value) as Addr, 0).unwrap_or(0)
+}
+
+/// The lower half of it: an operation on registers.
+#[inline(always)]
+pub fn lower_half(value: u64) -> u32 {
+    let lower: u64;
+    // SAFETY: an operation on two registers.
+    unsafe { core::arch::asm!("w0 = w1", in("r1") value, out("r0") lower) }
+    lower as u32
+}

@@ -2,9 +2,12 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use stemedb_ebpf::disk::NO_TARGET;
+use stemedb_ebpf::tables::process_entry;
 
-use super::maps::{TARGETS, offset, setting};
+use super::maps::{offset, setting};
 use super::read;
+use super::targets;
 
 /// A thread of a target.
 #[derive(Clone, Copy)]
@@ -25,9 +28,19 @@ pub fn thread() -> u32 {
 #[inline(always)]
 pub fn watched() -> Option<Watched> {
     let thread = bpf_get_current_pid_tgid();
-    // SAFETY: the entry is copied at once; a reused one is another target's.
-    let target = unsafe { TARGETS.get((thread >> 32) as u32) }?.target;
-    Some(Watched { tid: thread as u32, target })
+    match targets::word((thread >> 32) as u32) {
+        0 => None,
+        word => Some(Watched { tid: thread as u32, target: process_entry(word).target }),
+    }
+}
+
+/// The target of the current thread; [`NO_TARGET`] if its process is not watched.
+#[inline(always)]
+pub fn target() -> u32 {
+    match targets::word((bpf_get_current_pid_tgid() >> 32) as u32) {
+        0 => NO_TARGET,
+        word => process_entry(word).target,
+    }
 }
 
 /// `struct task_struct` of the current thread.

@@ -4,7 +4,7 @@
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 use stemedb_ebpf::ops::Op;
-use stemedb_ebpf::{InflightKey, Lost};
+use stemedb_ebpf::Lost;
 
 use crate::kernel::call::{self, Begin, rwf};
 use crate::kernel::file;
@@ -30,7 +30,7 @@ pub fn aio_write_enter(ctx: FEntryContext) -> i32 {
 pub fn aio_write_exit(ctx: FExitContext) -> i32 {
     let result = ctx.arg::<i32>(4);
     if result != 0 {
-        call::end(InflightKey::request(ctx.arg::<u64>(0)), i64::from(result));
+        call::end(call::request(ctx.arg::<u64>(0)), i64::from(result));
     }
     0
 }
@@ -38,7 +38,7 @@ pub fn aio_write_exit(ctx: FExitContext) -> i32 {
 /// `aio_complete_rw(kiocb, res)`: called for every write that has begun, wherever it ends.
 #[fentry]
 pub fn aio_complete(ctx: FEntryContext) -> i32 {
-    call::end(InflightKey::request(ctx.arg::<u64>(0)), ctx.arg::<i64>(1));
+    call::end(call::request(ctx.arg::<u64>(0)), ctx.arg::<i64>(1));
     0
 }
 
@@ -58,7 +58,7 @@ pub fn aio_fsync_enter(ctx: FEntryContext) -> i32 {
 pub fn aio_fsync_exit(ctx: FExitContext) -> i32 {
     let result = ctx.arg::<i32>(3);
     if result != 0 {
-        call::end(InflightKey::request(ctx.arg::<u64>(0)), i64::from(result));
+        call::end(call::request(ctx.arg::<u64>(0)), i64::from(result));
     }
     0
 }
@@ -68,7 +68,7 @@ pub fn aio_fsync_exit(ctx: FExitContext) -> i32 {
 #[fentry]
 pub fn aio_fsync_work(ctx: FEntryContext) -> i32 {
     let req = ctx.arg::<u64>(0) - offset!(aio_fsync_work) as u64;
-    let Some(request) = call::in_flight(InflightKey::request(req)) else { return 0 };
+    let Some(request) = call::in_flight(call::request(req)) else { return 0 };
     phases::carry_out(request);
     if AIO_SYNCS.insert(&task::thread(), &req, 0).is_err() {
         lost(Lost::InflightFull);
@@ -82,7 +82,7 @@ pub fn aio_fsync_done(ctx: FExitContext) -> i32 {
     let tid = task::thread();
     // SAFETY: the entry is copied at once, and is this thread's own.
     let Some(req) = (unsafe { AIO_SYNCS.get(tid) }).copied() else { return 0 };
-    call::end(InflightKey::request(req), i64::from(ctx.arg::<i32>(2)));
+    call::end(call::request(req), i64::from(ctx.arg::<i32>(2)));
     let _ = AIO_SYNCS.remove(&tid);
     0
 }
@@ -92,7 +92,7 @@ fn begin(req: Addr, op: Op, file: Addr, flags: u32) {
     let Some(thread) = task::watched() else { return };
     let Ok(file) = file::of_interest(file::behind(Some(file)), op as u8) else { return };
     call::begin(
-        InflightKey::request(req),
+        call::request(req),
         Begin { op: op as u8, target: thread.target, flags, is_request: true },
         &file,
     );

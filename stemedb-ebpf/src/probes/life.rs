@@ -5,18 +5,23 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use stemedb_ebpf::tables::process_entry;
 use stemedb_ebpf::{EventKind, FROM_CGROUP, FROM_PID, FROM_RULE, Lost, TargetEntry};
 
 use crate::kernel::call;
-use crate::kernel::maps::{CGROUPS, TARGETS, lost, offset, setting, tell};
+use crate::kernel::maps::{CGROUPS, lost, offset, setting, tell};
 use crate::kernel::read::{self, Addr};
-use crate::kernel::rules;
+use crate::kernel::{rules, targets};
 
 /// `sched_process_fork(parent, child)`: a child of a target is one too, until it runs another program.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(entry) = watched(parent) else { return 0 };
+    let word = targets::word(parent);
+    if word == 0 {
+        return 0;
+    }
+    let entry = process_entry(word);
     // SAFETY: a typed argument of the tracepoint.
     let child: u32 = unsafe { read::typed(ctx.arg(1), offset!(task_tgid)) };
     if child != parent {
@@ -31,17 +36,15 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let before = watched(tgid);
-    if let Some(entry) = &before
-        && entry.from == FROM_PID
-    {
+    let before = targets::word(tgid);
+    if before != 0 && process_entry(before).from == FROM_PID {
         return 0;
     }
     match exec_target(ctx.arg::<u64>(0), ctx.arg::<u64>(2)) {
         Some(entry) => watch(tgid, entry, EventKind::Matched),
         None => {
-            if let Some(entry) = before {
-                unwatch(tgid, entry.target);
+            if before != 0 {
+                unwatch(tgid, process_entry(before).target);
             }
         }
     }
@@ -73,7 +76,7 @@ pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a typed argument of the tracepoint.
     let (tgid, pid): (u32, u32) =
         unsafe { (read::typed(ctx.arg(0), offset!(task_tgid)), read::typed(ctx.arg(0), offset!(task_pid))) };
-    if tgid != pid || watched(tgid).is_some() {
+    if tgid != pid || targets::word(tgid) != 0 {
         return 0;
     }
     let mut comm = [0_u8; rules::COMM];
@@ -98,7 +101,10 @@ pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let thread = bpf_get_current_pid_tgid();
     let tgid = (thread >> 32) as u32;
-    let Some(entry) = watched(tgid) else { return 0 };
+    let word = targets::word(tgid);
+    if word == 0 {
+        return 0;
+    }
     call::forget(thread as u32);
     // SAFETY: a typed argument of the tracepoint, and what it points to.
     let live: i32 = unsafe {
@@ -109,7 +115,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         read::typed(signal, offset!(signal_live))
     };
     if live == 0 {
-        unwatch(tgid, entry.target);
+        unwatch(tgid, process_entry(word).target);
     }
     0
 }
@@ -141,7 +147,9 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let Some(id) = cgroup_id(ctx.arg(0)) else { return 0 };
     // SAFETY: a typed argument of the tracepoint.
     let tgid: u32 = unsafe { read::typed(ctx.arg(2), offset!(task_tgid)) };
-    if let Some(known) = watched(tgid) {
+    let word = targets::word(tgid);
+    if word != 0 {
+        let known = process_entry(word);
         if known.from != FROM_CGROUP {
             return 0;
         }
@@ -167,23 +175,17 @@ fn cgroup_id(cgroup: Addr) -> Option<u64> {
 }
 
 #[inline(always)]
-fn watched(tgid: u32) -> Option<TargetEntry> {
-    // SAFETY: the entry is copied at once.
-    unsafe { TARGETS.get(tgid) }.copied()
-}
-
-#[inline(always)]
 fn watch(tgid: u32, entry: TargetEntry, kind: EventKind) {
-    if TARGETS.insert(&tgid, &entry, 0).is_err() {
-        lost(Lost::TargetsFull);
-    } else {
+    if targets::set(tgid, entry) {
         tell(kind, tgid, entry.target);
+    } else {
+        lost(Lost::TargetsFull);
     }
 }
 
 #[inline(always)]
 fn unwatch(tgid: u32, target: u32) {
-    if TARGETS.remove(&tgid).is_ok() {
+    if targets::remove(tgid) {
         tell(EventKind::Left, tgid, target);
     }
 }

@@ -89,7 +89,7 @@ fn exit(regs: *const u8, ret: i64) {
         let (file, _) = mapped_file(unsafe { task::syscall_argument(regs, 0) });
         call::resolve(call, &file);
     }
-    call::finish(key, call, ret);
+    call::finish(call, ret);
 }
 
 #[inline(always)]

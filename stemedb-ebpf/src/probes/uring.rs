@@ -4,7 +4,7 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use stemedb_ebpf::ops::{NO_OP, Op};
-use stemedb_ebpf::{InflightKey, Lost, RESULT_IS_ARGUMENT};
+use stemedb_ebpf::{Lost, RESULT_IS_ARGUMENT};
 
 use crate::kernel::call::{self, Begin, rwf};
 use crate::kernel::file::{self, Descriptor};
@@ -69,7 +69,7 @@ fn begin(req: *const u8, refused: Option<*const u8>) {
         // SAFETY: as above.
         what.flags = rwf(unsafe { read::typed::<u32>(req, offset!(rw_flags)) });
     }
-    call::begin(InflightKey::request(req as u64), what, &file);
+    call::begin(call::request(req as u64), what, &file);
 }
 
 /// `io_uring_complete(ctx, req, cqe)`; until 6.13 `(ctx, req, user_data, res, ...)`.
@@ -81,7 +81,7 @@ pub fn uring_complete(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: a typed argument of the tracepoint.
         unsafe { read::typed::<i32>(ctx.arg(2), offset!(cqe_res)) }
     };
-    call::end(InflightKey::request(ctx.arg::<u64>(1)), i64::from(result));
+    call::end(call::request(ctx.arg::<u64>(1)), i64::from(result));
     0
 }
 

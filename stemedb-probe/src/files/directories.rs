@@ -13,10 +13,11 @@ use std::path::PathBuf;
 use aya::maps::{HashMap as BpfMap, MapData};
 use inotify::{EventMask, Events, Inotify, WatchDescriptor, WatchMask};
 use serde::Serialize;
-use stemedb_ebpf::{ChildEntry, ChildKey, DirEntry, DirKey, NO_CLASS, Resolved};
+use stemedb_ebpf::{ChildEntry, ChildKey, MAX_DIRS, NO_CLASS, Resolved};
 
 use super::open::{self, Located, Root};
 use super::overlay;
+use super::table::Table;
 use super::plan::{Named, Numbers, Place, Plan};
 use crate::kernel::{Kernel, KernelError, grace};
 
@@ -68,7 +69,7 @@ struct Pin {
 /// Everything about class directories.
 pub struct Directories {
     inotify: Inotify,
-    dirs: BpfMap<MapData, DirKey, DirEntry>,
+    dirs: Table,
     children: BpfMap<MapData, ChildKey, ChildEntry>,
     specs: Vec<Spec>,
     named: Vec<Named>,
@@ -101,7 +102,7 @@ impl Directories {
         })?;
         Ok(Self {
             inotify,
-            dirs: kernel.take("DIRS")?,
+            dirs: Table::new(kernel)?,
             children: kernel.take("CHILDREN")?,
             specs,
             named,
@@ -307,7 +308,9 @@ impl Directories {
         }
         for (key, entry) in &plan.dirs {
             if self.installed.dirs.get(key) != Some(entry) {
-                self.dirs.insert(key, entry, 0)?;
+                if !self.dirs.insert(*entry) {
+                    return Err(KernelError::Directories(MAX_DIRS));
+                }
             }
         }
         let installed = &self.installed;
@@ -326,7 +329,7 @@ impl Directories {
                 // Unlinked, but files that were in it may still be open; it goes with its watch.
                 plan.dirs.insert(*key, *entry);
             } else {
-                let _ = self.dirs.remove(key);
+                self.dirs.remove(key);
             }
         }
         for key in self.installed.children.keys().filter(|key| !plan.children.contains_key(*key)) {
@@ -414,7 +417,7 @@ impl Directories {
             return;
         }
         for key in self.installed.dirs.keys().filter(|key| key.inode == inode) {
-            let _ = self.dirs.remove(key);
+            self.dirs.remove(key);
         }
         for key in self.installed.children.keys().filter(|key| key.parent == inode) {
             let _ = self.children.remove(key);

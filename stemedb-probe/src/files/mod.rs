@@ -6,6 +6,7 @@ pub mod discover;
 pub mod open;
 pub mod overlay;
 pub mod plan;
+pub mod table;
 pub mod usage;
 
 use stemedb_ebpf::ClassRule;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use stemedb_ebpf::{ANYWHERE, CHILD_NAME, ChildEntry, ChildKey, DirEntry, DirKey, NO_CLASS, Resolved};
+use stemedb_ebpf::{ANYWHERE, CHILD_NAME, ChildEntry, ChildKey, DirEntry, NO_CLASS, Resolved};
 
 /// A directory of the configuration, located.
 #[derive(Debug, Clone)]
@@ -42,6 +42,15 @@ impl Numbers {
     }
 }
 
+/// By what a directory is known for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DirKey {
+    /// Address of its inode.
+    pub inode: u64,
+    /// Index of the target.
+    pub target: u32,
+}
+
 /// What the maps should hold.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -73,13 +82,13 @@ impl Plan {
     }
 
     fn entry(&mut self, directory: &Resolved, target: u32) -> &mut DirEntry {
-        let key = DirKey { inode: directory.inode, target, zero: 0 };
-        self.dirs.entry(key).or_insert(DirEntry {
-            class: NO_CLASS,
-            children: 0,
+        self.dirs.entry(DirKey { inode: directory.inode, target }).or_insert(DirEntry {
+            inode: directory.inode,
             ino: directory.ino,
             generation: directory.generation,
-            zero: 0,
+            target,
+            class: NO_CLASS,
+            children: 0,
         })
     }
 
@@ -113,7 +122,7 @@ mod tests {
     }
 
     fn key(inode: u64) -> DirKey {
-        DirKey { inode, target: 0, zero: 0 }
+        DirKey { inode, target: 0 }
     }
 
     #[test]

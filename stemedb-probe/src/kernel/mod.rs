@@ -9,6 +9,7 @@ pub mod members;
 pub mod object;
 pub mod privileges;
 pub mod programs;
+pub mod shared;
 pub mod symbols;
 pub mod syscalls;
 pub mod testrun;

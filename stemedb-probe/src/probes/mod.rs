@@ -3,6 +3,7 @@
 pub mod disks;
 pub mod errors;
 pub mod events;
+pub mod inflight;
 pub mod lost;
 pub mod mapped;
 pub mod pending;

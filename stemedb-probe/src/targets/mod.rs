@@ -3,6 +3,7 @@
 
 pub mod procs;
 pub mod rules;
+pub mod watched;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use crate::config::{Config, Key};
 use crate::kernel::{Kernel, KernelError};
 use procs::Facts;
 use rules::Rules;
+use watched::{Added, Watched};
 
 /// A process of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub struct Process {
 pub struct Targets {
     rules: Rules,
     pids: Vec<(u32, u32)>,
-    watched: HashMap<MapData, u32, TargetEntry>,
+    watched: Watched,
     cgroups: HashMap<MapData, u64, TargetEntry>,
     processes: BTreeMap<u32, Process>,
     /// Processes that have ever belonged to each target.
@@ -51,7 +53,7 @@ impl Targets {
         Ok(Self {
             rules,
             pids,
-            watched: kernel.take("TARGETS")?,
+            watched: Watched::new(kernel)?,
             cgroups: kernel.take("CGROUPS")?,
             processes: BTreeMap::new(),
             seen: vec![0; config.targets.len()],
@@ -107,24 +109,20 @@ impl Targets {
 
     /// Makes a process of /proc a target, unless it has become something else meanwhile.
     fn add(&mut self, pid: u32, entry: TargetEntry) -> Result<bool, KernelError> {
-        /// `BPF_NOEXIST`: what the kernel side has decided meanwhile is newer.
-        const NOEXIST: u64 = 1;
-        match self.watched.insert(pid, entry, NOEXIST) {
-            Ok(()) => {}
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
-                // The kernel side knows it, and follows its children.
-                let target = self.watched.get(&pid, 0).map_or(entry.target, |known| known.target);
-                self.note(pid, target);
+        match self.watched.add(pid, entry) {
+            Added::New => {}
+            Added::Known(known) => {
+                self.note(pid, known.target);
                 return Ok(false);
             }
-            Err(error) => return Err(error.into()),
+            Added::Full => return Err(KernelError::Processes(pid)),
         }
         // From here on its exec and its exit are seen; what it did before is seen by looking again.
         let still = procs::exists(pid) && procs::facts(pid).and_then(|facts| self.target_of(&facts)) == Some(entry);
         if still {
             return Ok(self.note(pid, entry.target));
         }
-        let _ = self.watched.remove(&pid);
+        self.watched.remove(pid);
         Ok(false)
     }
 
@@ -157,15 +155,12 @@ impl Targets {
 
     fn remove(&mut self, pid: u32) {
         self.processes.remove(&pid);
-        let _ = self.watched.remove(&pid);
+        self.watched.remove(pid);
     }
 
     /// Watches nothing any more: no call begins from here on.
     pub fn unwatch_all(&mut self) {
-        let keys: Vec<u32> = self.watched.keys().filter_map(Result::ok).collect();
-        for pid in keys {
-            let _ = self.watched.remove(&pid);
-        }
+        self.watched.clear_all();
     }
 
     /// Processes that are watched now.

@@ -1,0 +1,105 @@
+//! Tables in arrays: a look-up in a hash map takes the kernel forty nanoseconds and more, one in an array is a few instructions of
+//! the program itself. A table has buckets of places, each bucket's numbers in a line of the cache. A place is taken by an atomic
+//! change of its number from 0, and given back by a 0; there is no lock, and where a bucket is full, the caller counts a loss.
+
+use crate::disk::mixed;
+use crate::{DirEntry, TargetEntry};
+
+/// Places of a bucket.
+pub const WAYS: usize = 8;
+
+/// The numbers by which the places of a bucket are known; 0 where a place is free.
+pub type Ids = [u64; WAYS];
+
+/// The bucket of a number, by its lower half.
+#[inline(always)]
+#[must_use]
+pub const fn bucket_of(lower: u32, buckets: u32) -> u32 {
+    mixed(lower) >> (32 - buckets.trailing_zeros())
+}
+
+/// Buckets of the table of watched processes; process ids are given one after the other, and fill them evenly.
+pub const PROCESS_BUCKETS: u32 = 16_384;
+
+/// Places of a bucket of processes.
+pub const PROCESS_WAYS: usize = 7;
+
+/// A bucket of processes; a line of the cache.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Processes {
+    /// How many words are not 0, or are about to be: nothing else is looked at where that is none.
+    pub count: u64,
+    /// See [`process_word`]; 0 where a place is free.
+    pub words: [u64; PROCESS_WAYS],
+}
+
+/// The bucket of a process.
+#[inline(always)]
+#[must_use]
+pub const fn process_bucket(tgid: u32) -> u32 {
+    tgid & (PROCESS_BUCKETS - 1)
+}
+
+/// A watched process as one number, which changes at once. No process has the id 0.
+#[inline(always)]
+#[must_use]
+pub const fn process_word(tgid: u32, entry: TargetEntry) -> u64 {
+    tgid as u64 | (entry.target as u64) << 32 | (entry.from as u64) << 48
+}
+
+/// Whether it is this process.
+#[inline(always)]
+#[must_use]
+pub const fn is_process(word: u64, tgid: u32) -> bool {
+    word & 0xffff_ffff == tgid as u64
+}
+
+/// What the number says.
+#[inline(always)]
+#[must_use]
+pub const fn process_entry(word: u64) -> TargetEntry {
+    TargetEntry { target: (word >> 32 & 0xffff) as u32, from: (word >> 48) as u32 }
+}
+
+/// Places of a bucket of class directories.
+pub const DIR_WAYS: usize = 4;
+/// Buckets of class directories.
+pub const DIR_BUCKETS: u32 = 4_096;
+
+/// A bucket of class directories, one place of which is free where its inode is 0.
+pub type Dirs = [DirEntry; DIR_WAYS];
+
+/// The bucket of a directory for a target, by the lower half of its inode's address.
+#[inline(always)]
+#[must_use]
+pub const fn dir_bucket(lower: u32, target: u32) -> u32 {
+    bucket_of(lower ^ target << 3, DIR_BUCKETS)
+}
+
+const _: () = assert!(size_of::<Ids>() == 64 && size_of::<Processes>() == 64 && size_of::<Dirs>() == 128 && crate::MAX_TARGETS < 1 << 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_one_number() {
+        let entry = TargetEntry { target: 127, from: 2 };
+        let word = process_word(4_194_303, entry);
+        assert_eq!(process_entry(word), entry);
+        assert!(is_process(word, 4_194_303) && !is_process(word, 1));
+        assert_ne!(process_word(1, TargetEntry { target: 0, from: 0 }), 0);
+    }
+
+    #[test]
+    fn inodes_at_even_distances_find_places() {
+        for distance in [640, 1080, 1152, 4096] {
+            let mut taken = vec![0; DIR_BUCKETS as usize];
+            for n in 0..DIR_BUCKETS / 8 {
+                taken[dir_bucket(0x1000_0000 + n * distance, 1) as usize] += 1;
+            }
+            assert!(taken.iter().all(|count| *count <= DIR_WAYS), "{distance}");
+        }
+    }
+}
