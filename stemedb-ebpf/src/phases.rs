@@ -107,6 +107,8 @@ pub struct Syncers {
     pub requests: u64,
     /// Not zero when the scheduler's events are seen.
     pub on: u64,
+    /// Not zero when it is known for what threads wait.
+    pub told: u64,
     /// 0 where the place is free.
     pub ids: [u64; MAX_SYNCERS],
 }
@@ -138,6 +140,10 @@ pub struct Partition {
     pub open_file: u64,
     /// Address of that file's inode.
     pub inode: u64,
+    /// For what the thread is about to wait: the [`site`]s of the next time that it blocks, where that has been told; else 0.
+    pub about_to: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// Sums of an [`Activity`] at one moment.
@@ -344,7 +350,7 @@ pub const NO_PATH: u32 = 2;
 pub const UNDIVIDED: u32 = 4;
 
 const _: () = assert!(size_of::<Activity>() == 64 && size_of::<Seen>() == 40 && size_of::<SlowCall>() == 144);
-const _: () = assert!(size_of::<Partition>() == 8 * (1 + 2 * PHASES.len()) + 16 + 40 + 24);
+const _: () = assert!(size_of::<Partition>() == 8 * (1 + 2 * PHASES.len()) + 16 + 40 + 32);
 const _: () = assert!(WAIT_FUNCTIONS.len() <= MAX_WAIT_FUNCTIONS && MAX_WAIT_FUNCTIONS.is_power_of_two());
 
 #[cfg(test)]

@@ -95,6 +95,9 @@ pub fn join(request: &mut DiskRequest, charge: &Charge, is_empty: bool, is_bio: 
         // Of a journal only the flushes are told from the rest.
         (0, if asks_flush { charge.waited } else { 0 })
     } else if own != 0 {
+        if asks_flush && is_empty {
+            phases::waits_for_flush(own);
+        }
         (if asks_flush && is_empty { journal } else { file }, 0)
     } else {
         (0, if is_write { charge.waited } else { 0 })

@@ -92,6 +92,7 @@ pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: &F
     unsafe { (&raw mut new.state).write_volatile(state::CLOSED) }
     new.parts = [0; _];
     new.sites = site::DATA | site::NOBODY;
+    new.about_to = 0;
     new.thread = thread;
     (new.open_file, new.inode) = (file.at, file.inode);
     // What has no file, or several, knows of what it submits by itself.
@@ -162,6 +163,7 @@ pub fn carry_out(call: &mut Inflight) {
     charge(was, old, now());
     new.last_ns = old.last_ns;
     new.parts = old.parts;
+    new.about_to = 0;
     new.file = old.file;
     new.journal = old.journal;
     (new.thread, new.open_file, new.inode) = (old.thread, old.open_file, old.inode);
@@ -251,13 +253,36 @@ pub fn switched_out(place: u32, blocked: bool, ctx: &impl EbpfContext) {
     }
     charge(place, partition, now());
     if blocked {
-        partition.sites = sites(ctx);
+        // Looking at the stack takes ten times as long as all the rest.
+        partition.sites = if partition.about_to != 0 { partition.about_to } else { sites(ctx) };
+        partition.about_to = 0;
         if partition.sites & (site::DATA | site::JOURNAL) != 0 {
             partition.seen = activity::seen(partition.file, partition.journal);
         }
         partition.state = state::BLOCKED;
     } else {
         partition.state = state::RUNNABLE;
+    }
+}
+
+/// The current thread is about to wait for pages of an inode to be written. Where these are of another file than the call's, the stack
+/// tells more: the log of btrfs, say.
+#[inline(always)]
+pub fn waits_for_pages(place: u32, inode: Addr) {
+    if let Some(partition) = at(place)
+        && partition.inode == inode
+    {
+        partition.about_to = site::DATA;
+    }
+}
+
+/// The current thread has submitted a flush, and is about to wait for it.
+#[inline(always)]
+pub fn waits_for_flush(place: u32) {
+    // SAFETY: a number that is read at once.
+    let is_told = syncers().is_some_and(|all| unsafe { (&raw const (*all).told).read_volatile() } != 0);
+    if let (true, Some(partition)) = (is_told, at(place)) {
+        partition.about_to = site::FLUSH;
     }
 }
 

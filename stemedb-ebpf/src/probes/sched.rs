@@ -39,6 +39,20 @@ pub fn sched_wakeup(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// `folio_wait_writeback(folio, mapping)`: the thread is about to wait for a page of a file.
+#[btf_tracepoint(function = "folio_wait_writeback")]
+pub fn folio_wait_writeback(ctx: BtfTracePointContext) -> i32 {
+    if phases::any() {
+        let place = phases::of(u64::from(task::thread()));
+        let mapping: *const u8 = ctx.arg(1);
+        if place != 0 && !mapping.is_null() {
+            // SAFETY: as above.
+            phases::waits_for_pages(place, unsafe { read::typed(mapping, offset!(mapping_host)) });
+        }
+    }
+    0
+}
+
 /// Whether the current thread is a worker of io_uring, and it is known from here on which request it carries out: the first time that
 /// it waits for something. What it has done before is not known (`other`).
 #[inline(always)]

@@ -16,7 +16,9 @@ use super::types::Kind;
 const SYSCALL_ARGS: &[Arg] = &[Arg::To("pt_regs")];
 
 /// What the kernel side begins with when it sees the scheduler's events.
-static NONE_IN_FLIGHT: Syncers = Syncers { in_flight: 0, requests: 0, on: 1, ids: [0; MAX_SYNCERS] };
+static NONE_IN_FLIGHT: Syncers = Syncers { in_flight: 0, requests: 0, on: 1, told: 0, ids: [0; MAX_SYNCERS] };
+/// The same where it knows for what threads wait.
+static NONE_AND_TOLD: Syncers = Syncers { told: 1, ..NONE_IN_FLIGHT };
 
 /// A program that runs. It is detached when this is dropped.
 pub(super) struct Attached {
@@ -32,9 +34,11 @@ impl Kernel {
     pub fn attach(&mut self, names: &[&str]) -> Result<(), KernelError> {
         for capability in CAPABILITIES.iter().filter(|capability| names.contains(&capability.name)) {
             let verdict = self.attach_best(capability);
+            // Sync calls are hooked later, so that none is in flight yet.
             if capability.name == "sched" && verdict.hook.is_some() {
-                // Sync calls are hooked later, so that none is in flight yet.
                 self.fill("SYNCERS", std::slice::from_ref(&NONE_IN_FLIGHT))?;
+            } else if capability.name == "wait_sites" && verdict.hook.is_some() && self.has("sched") {
+                self.fill("SYNCERS", std::slice::from_ref(&NONE_AND_TOLD))?;
             }
             self.verdicts.push(demand(capability, verdict)?);
         }

@@ -163,13 +163,23 @@ pub const CAPABILITIES: &[Capability] = &[
         gives: "in which of the kernel's functions a sync call is blocked: waiting for data, a request, the journal or a flush",
         without: "all blocked time of sync calls is in phase other",
         required: false,
-        hooks: &[Hook {
-            name: "kallsyms+bpf_get_stack",
-            programs: &[],
-            needs: &[],
-            helpers: &[("get_stack", "4.18")],
-            typed: false,
-        }],
+        hooks: &[
+            Hook {
+                name: "kallsyms+bpf_get_stack+folio_wait_writeback",
+                programs: &[tracepoint!("folio_wait_writeback" [Arg::To("folio"), Arg::To("address_space")])],
+                needs: &[Need::Cache],
+                helpers: &[("get_stack", "4.18")],
+                typed: false,
+            },
+            // Before 5.18. A wait for data is told by the stack as well, which takes longer.
+            Hook {
+                name: "kallsyms+bpf_get_stack",
+                programs: &[],
+                needs: &[],
+                helpers: &[("get_stack", "4.18")],
+                typed: false,
+            },
+        ],
     },
     Capability {
         name: "paths",
