@@ -16,8 +16,8 @@ pub const DISK_OPS_EACH: u32 = 4;
 pub const MAX_DISK_ERRORS: u32 = 1_024;
 /// Files whose writer is remembered; the ones that were used longest ago make room for others.
 pub const MAX_OWNERS: u32 = 65_536;
-/// Functions of the kernel that tell what a bio is.
-pub const MAX_END_FUNCTIONS: u32 = 64;
+/// Functions of the kernel that tell what a bio is; a name may be that of several.
+pub const MAX_END_FUNCTIONS: usize = 16;
 /// Threads that are about to write the superblock of a journal.
 pub const MAX_JOURNALS: u32 = 256;
 /// Combinations of file system and target with sync calls in flight.
@@ -278,6 +278,38 @@ pub enum EndFunction {
     DirectIo = 3,
 }
 
+/// Those of this kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndFunctions {
+    /// Where each is; 0 behind the last.
+    pub addresses: [u64; MAX_END_FUNCTIONS],
+    /// [`EndFunction`]
+    pub tells: [u32; MAX_END_FUNCTIONS],
+}
+
+impl EndFunctions {
+    /// None.
+    pub const NONE: Self = Self { addresses: [0; MAX_END_FUNCTIONS], tells: [0; MAX_END_FUNCTIONS] };
+
+    /// What the function at an address tells; 0 for one that is not known.
+    #[inline(always)]
+    #[must_use]
+    pub fn tell(&self, address: u64) -> u32 {
+        let mut n = 0;
+        while n < MAX_END_FUNCTIONS {
+            if self.addresses[n] == 0 {
+                break;
+            }
+            if self.addresses[n] == address {
+                return self.tells[n];
+            }
+            n += 1;
+        }
+        0
+    }
+}
+
 /// The functions that the kernel side knows by their addresses, with what each tells (fs/buffer.c, fs/jbd2/commit.c,
 /// fs/ext4/fast_commit.c, fs/xfs/xfs_log.c, fs/iomap/direct-io.c; the same names from 5.10 to 6.18).
 pub const END_FUNCTIONS: &[(&str, EndFunction)] = &[
@@ -315,6 +347,17 @@ mod tests {
                 taken[free.unwrap_or_else(|| panic!("request {n} at distance {distance} has no place"))] = true;
             }
         }
+    }
+
+    #[test]
+    fn functions_are_known_by_their_addresses() {
+        let mut known = EndFunctions::NONE;
+        assert_eq!((known.tell(0), known.tell(7)), (0, 0));
+        for n in 0..MAX_END_FUNCTIONS {
+            known.addresses[n] = 100 + n as u64;
+            known.tells[n] = 3;
+        }
+        assert_eq!([0, 99, 100, 115, 116].map(|at| known.tell(at)), [0, 0, 3, 3, 0]);
     }
 
     #[test]

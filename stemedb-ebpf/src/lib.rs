@@ -49,6 +49,7 @@ pod!(
     disk::DiskCounts,
     disk::DiskErrorKey,
     disk::DiskKey,
+    disk::EndFunctions,
     disk::FileErrorKey,
     disk::FlushKey,
     disk::FlushStats,

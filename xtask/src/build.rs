@@ -9,6 +9,8 @@ use crate::{ebpf, shell};
 pub(crate) const AGENT: &str = "target/release/stemedb-probe";
 /// Where the workload of the demo and the tests is, from the top folder.
 pub(crate) const WORKLOAD: &str = "target/release/stemedb-workload";
+/// Where the bench is, from the top folder.
+pub(crate) const BENCH: &str = "target/release/stemedb-bench";
 /// Where the first process of a guest is, from the top folder.
 pub(crate) const VM_INIT: &str = "target/release/stemedb-vm-init";
 
@@ -32,6 +34,11 @@ pub(crate) fn agent() -> Result<()> {
 /// Builds the workload.
 pub(crate) fn workload() -> Result<()> {
     release("stemedb-workload")
+}
+
+/// Builds the bench.
+pub(crate) fn bench() -> Result<()> {
+    release("stemedb-bench")
 }
 
 /// Builds the first process of a guest.

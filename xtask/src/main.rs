@@ -54,6 +54,9 @@ enum Task {
         /// Also what tests other kernels: QEMU
         #[arg(long)]
         vm: bool,
+        /// Also what the agent is compared with: bpftrace, libbpf-tools
+        #[arg(long)]
+        bench: bool,
     },
     /// Build the eBPF object
     BuildEbpf(For),
@@ -74,7 +77,12 @@ enum Task {
         fast: bool,
     },
     VmTest(vm::Options),
-    Bench(bench::Options),
+    /// Measure what the agent costs, and write docs/overhead.md: `cargo xtask bench -- --help`
+    Bench {
+        /// Arguments of the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Record the type information of a kernel as a fixture of the tests (tests/btf/fixtures)
     BtfFixture {
         /// Raw BTF, such as /sys/kernel/btf/vmlinux
@@ -110,8 +118,8 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> anyhow::Result<ExitCode> {
     match task {
-        Task::Setup { check, tests, lint, vm } => {
-            setup::command(setup::Options { check, tests, lint, vm, quiet: false })
+        Task::Setup { check, tests, lint, vm, bench } => {
+            setup::command(setup::Options { check, tests, lint, vm, bench, quiet: false })
         }
         Task::BuildEbpf(For { arch }) => ebpf::build(arch).map(|()| ExitCode::SUCCESS),
         Task::Build(For { arch }) => build::agent_for(arch).map(|()| ExitCode::SUCCESS),
@@ -119,7 +127,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo(options) => demo::demo(&options),
         Task::Test { fast } => Ok(test::all(fast)),
         Task::VmTest(options) => vm::command(&options),
-        Task::Bench(options) => bench::command(&options),
+        Task::Bench { arguments } => bench::command(&arguments),
         Task::BtfFixture { file, name } => fixture::record(&file, &name).map(|()| ExitCode::SUCCESS),
         Task::Docs { check } => docs::command(check),
     }

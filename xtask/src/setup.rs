@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) lint: bool,
     /// Also what tests other kernels.
     pub(crate) vm: bool,
+    /// Also what the agent is compared with.
+    pub(crate) bench: bool,
     /// Say nothing about what is there already.
     pub(crate) quiet: bool,
 }
@@ -53,6 +55,9 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
 /// Programs that make and run a guest, and their Debian packages.
 const VM_PROGRAMS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod"), ("dmsetup", "dmsetup"), ("setpriv", "util-linux")];
+
+/// Programs that do part of the agent's job, and their Debian packages.
+const BENCH_PROGRAMS: &[(&str, &str)] = &[("bpftrace", "bpftrace"), ("/usr/sbin/biolatency", "libbpf-tools")];
 
 /// Parts of the toolchain that check the source: the name of the command, and rustup's of the component.
 const COMPONENTS: &[(&str, &str)] = &[("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -103,6 +108,9 @@ impl Setup {
             if Arch::HOST != Arch::Aarch64 {
                 self.programs(cross::PROGRAMS)?;
             }
+        }
+        if self.options.bench {
+            self.programs(BENCH_PROGRAMS)?;
         }
         if self.options.vm {
             self.programs(VM_PROGRAMS)?;

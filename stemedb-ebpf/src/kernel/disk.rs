@@ -47,20 +47,21 @@ pub fn known(address: Addr) -> Option<&'static mut DiskRequest> {
     None
 }
 
-/// One whose end was not seen has left an entry; it is overwritten.
+/// One whose end was not seen has left an entry, before the first place that is free or behind it; the first is overwritten, and what is
+/// behind is never found while this one is there.
 #[inline(always)]
 pub fn remember(request: &mut DiskRequest) {
-    if let Some(place) = known(request.address) {
-        become_part(place, part::NONE);
-        *place = *request;
-        return;
-    }
     let first = request_place(lower_half(request.address));
     for probe in 0..REQUEST_PROBES {
         let Some(place) = REQUESTS.get_ptr_mut((first + probe) & (MAX_REQUESTS - 1)) else { break };
-        // SAFETY: an atomic on a map value; who changes it from zero has the place.
+        // SAFETY: an atomic on a map value; who changes it from zero has the place, and a request is in one place of the kernel
+        // at a time.
         unsafe {
-            if atomic::set_if_zero(&raw mut (*place).address, request.address) == 0 {
+            let was = atomic::set_if_zero(&raw mut (*place).address, request.address);
+            if was == request.address {
+                become_part(&mut *place, part::NONE);
+            }
+            if was == 0 || was == request.address {
                 *place = *request;
                 return;
             }
@@ -171,10 +172,7 @@ pub fn forget(request: &mut DiskRequest) {
 /// Adds what has ended.
 #[inline(never)]
 pub fn add_counts(key: &DiskKey, ios: u64, bytes: u64) {
-    if DISK_COUNTS.get_ptr_mut(key).is_none() {
-        let _ = DISK_COUNTS.insert(key, &DiskCounts { ios: 0, bytes: 0 }, BPF_NOEXIST);
-    }
-    match DISK_COUNTS.get_ptr_mut(key) {
+    match counts(key) {
         // SAFETY: this processor's own value; the kernel lets no program run within itself.
         Some(counts) => unsafe {
             (*counts).ios += ios;
@@ -182,6 +180,15 @@ pub fn add_counts(key: &DiskKey, ios: u64, bytes: u64) {
         },
         None => lost(Lost::DisksFull),
     }
+}
+
+#[inline(always)]
+fn counts(key: &DiskKey) -> Option<*mut DiskCounts> {
+    if let Some(found) = DISK_COUNTS.get_ptr_mut(key) {
+        return Some(found);
+    }
+    let _ = DISK_COUNTS.insert(key, &DiskCounts { ios: 0, bytes: 0 }, BPF_NOEXIST);
+    DISK_COUNTS.get_ptr_mut(key)
 }
 
 /// What comes back from the driver, once all of it has.

@@ -3,8 +3,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use stemedb_ebpf::disk::{
-    DiskCounts, DiskErrorKey, DiskKey, DiskRequest, FileErrorKey, FlushKey, FlushStats, LatencyKey, LatencyStats,
-    MAX_DISK_CELLS, MAX_DISK_ERRORS, MAX_END_FUNCTIONS, MAX_JOURNALS, MAX_OWNERS, MAX_REQUESTS, MAX_WAITS, Owner,
+    DiskCounts, DiskErrorKey, DiskKey, DiskRequest, EndFunctions, FileErrorKey, FlushKey, FlushStats, LatencyKey, LatencyStats,
+    MAX_DISK_CELLS, MAX_DISK_ERRORS, MAX_JOURNALS, MAX_OWNERS, MAX_REQUESTS, MAX_WAITS, Owner,
     WaitKey,
 };
 use stemedb_ebpf::offsets::Offsets;
@@ -108,9 +108,9 @@ pub static FILE_ERRORS: HashMap<FileErrorKey, u64> = HashMap::with_max_entries(M
 #[map]
 pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(MAX_OWNERS, 0);
 
-/// Functions that end bios and buffers, by address: [`stemedb_ebpf::disk::EndFunction`].
+/// Functions that end bios and buffers. One value.
 #[map]
-pub static END_FUNCTIONS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_END_FUNCTIONS, 0);
+pub static END_FUNCTIONS: Array<EndFunctions> = Array::with_max_entries(1, 0);
 
 /// The buffer of the superblock of a journal that a thread is about to write, by the thread's id.
 #[map]

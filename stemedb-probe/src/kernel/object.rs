@@ -266,17 +266,7 @@ impl Kernel {
         }
         self.symbols = Known { ends: found.ends.len(), waits: found.waits.len() };
         self.fill("WAIT_FUNCTIONS", &[symbols::table(&found.waits)])?;
-        let functions = found.ends;
-        let map = self.ebpf.map_mut("END_FUNCTIONS").ok_or(KernelError::Map("END_FUNCTIONS"))?;
-        let mut map: aya::maps::HashMap<&mut MapData, u64, u32> = map.try_into()?;
-        let gone: Vec<u64> =
-            map.keys().flatten().filter(|known| functions.iter().all(|(found, _)| found != known)).collect();
-        for (address, tells) in &functions {
-            map.insert(address, tells, 0)?;
-        }
-        for address in &gone {
-            map.remove(address)?;
-        }
+        self.fill("END_FUNCTIONS", &[symbols::ends(&found.ends)])?;
         Ok(())
     }
 

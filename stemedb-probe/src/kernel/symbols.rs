@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, BufReader};
 
-use stemedb_ebpf::disk::END_FUNCTIONS;
+use stemedb_ebpf::disk::{END_FUNCTIONS, EndFunctions, MAX_END_FUNCTIONS};
 use stemedb_ebpf::phases::{MAX_WAIT_FUNCTIONS, WAIT_FUNCTIONS, WaitFunctions};
 
 /// Where the kernel lists its functions.
@@ -59,7 +59,17 @@ fn parse(mut lines: impl BufRead) -> io::Result<Functions> {
     Ok(found)
 }
 
-/// The table that the kernel side looks into.
+/// The table of functions that end something, that the kernel side looks into.
+#[must_use]
+pub fn ends(found: &[(u64, u32)]) -> EndFunctions {
+    let mut table = EndFunctions::NONE;
+    for (n, (address, tells)) in found.iter().take(MAX_END_FUNCTIONS).enumerate() {
+        (table.addresses[n], table.tells[n]) = (*address, *tells);
+    }
+    table
+}
+
+/// The table of functions in which threads wait, likewise.
 #[must_use]
 pub fn table(waits: &[(u64, u64, u32)]) -> WaitFunctions {
     let mut table = WaitFunctions::NONE;

@@ -53,9 +53,9 @@ pub enum Kind {
 }
 
 /// Lets a program load from any address.
-const CAST: &str = "bpf_rdonly_cast";
-/// `{ time64_t tv_sec; long tv_nsec; }` (include/linux/time64.h)
-const INTEGERS: &str = "timespec64";
+pub const CAST: &str = "bpf_rdonly_cast";
+/// A structure that begins with an integer of eight bytes: `{ time64_t tv_sec; long tv_nsec; }` (include/linux/time64.h).
+pub const INTEGERS: &str = "timespec64";
 
 /// See [`KernelTypes::cast`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -97,7 +97,7 @@ pub(crate) struct Bench {
     /// Where the agent's programs are.
     hooks: floor::Places,
     /// As an agent that ran first has told.
-    pub(crate) status: Status,
+    status: Status,
     /// Programs that were there before the bench.
     pub(crate) others: Programs,
     log: File,
@@ -107,5 +107,11 @@ impl Bench {
     pub(crate) fn new(places: Places, others: Programs, log: File) -> Result<Self> {
         let status = elsewhere(&places)?.status()?;
         Ok(Self { hooks: floor::Places::of(&status)?, places, status, others, log })
+    }
+
+    /// By which hook the agent has a capability.
+    pub(crate) fn hook_of(&self, capability: &str) -> String {
+        let found = self.status.capabilities.iter().find(|one| one["capability"] == capability);
+        found.and_then(|one| one["hook"].as_str()).unwrap_or("off").to_owned()
     }
 }

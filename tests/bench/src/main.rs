@@ -1,5 +1,6 @@
 //! What the agent costs, on this machine, in one run: see `--help`.
 
+mod agent;
 mod beside;
 mod events;
 mod floor;
@@ -9,7 +10,7 @@ mod page;
 mod tools;
 mod workloads;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use loads::Places;
 
 /// What the processes print.
 const LOG: &str = "target/bench.log";
+/// What is written, from the top folder.
+const PAGE: &str = "docs/overhead.md";
+const FIGURES: &str = "docs/overhead.json";
 
 /// Measure what the agent costs, and write docs/overhead.md and docs/overhead.json
 ///
@@ -68,12 +72,27 @@ fn run(options: &Options) -> Result<()> {
     let bench = Bench::new(Places::new(&options.disk)?, others, log)?;
     let time = Duration::from_millis(options.milliseconds);
     let events = events::measure(&bench, options, time)?;
-    println!("{}", page::events(&events));
     if options.events {
+        println!("{}", page::events(&events));
         return Ok(());
     }
     let workloads = workloads::measure(&bench, options, time)?;
-    println!("{}", page::workloads(&workloads));
+    let report = page::Report {
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+        hooks: bench.hook_of("write"),
+        events,
+        workloads,
+        agent: agent::measure()?,
+    };
+    let text = page::page(&report);
+    println!("{text}");
+    if !options.load.is_empty() || !options.beside.is_empty() {
+        eprintln!("not everything was measured: nothing is written");
+        return Ok(());
+    }
+    fs::write(PAGE, text).with_context(|| format!("cannot write {PAGE}"))?;
+    fs::write(FIGURES, serde_json::to_string_pretty(&report)? + "\n").with_context(|| format!("cannot write {FIGURES}"))?;
+    println!("wrote {PAGE} and {FIGURES}");
     Ok(())
 }
 

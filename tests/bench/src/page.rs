@@ -1,15 +1,88 @@
-//! The page.
+//! The page, and the same for programs.
 
+use serde::Serialize;
 use stemedb_probe::kernel::CAPABILITIES;
 
 use crate::events::Costs;
-use crate::workloads::Row;
+use crate::loads::Load;
+use crate::{agent, workloads};
+
+/// Everything that was measured.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) kernel: String,
+    pub(crate) hooks: String,
+    pub(crate) events: Vec<Costs>,
+    pub(crate) workloads: Vec<workloads::Row>,
+    pub(crate) agent: Vec<agent::Row>,
+}
 
 /// A program's name, of which the kernel keeps 15 bytes.
 pub(crate) fn full_name(name: &str) -> String {
-    let programs = || CAPABILITIES.iter().flat_map(|capability| capability.hooks).flat_map(|hook| hook.programs);
-    let known = programs().find(|program| program.program.len() > 15 && program.program.starts_with(name) && name.len() == 15);
-    known.map_or(name, |program| program.program).to_owned()
+    const KEPT: usize = 15;
+    let mut programs = CAPABILITIES.iter().flat_map(|capability| capability.hooks).flat_map(|hook| hook.programs);
+    let known = programs.find(|known| name.len() == KEPT && known.program.len() > KEPT && known.program.starts_with(name));
+    known.map_or(name, |known| known.program).to_owned()
+}
+
+/// The whole page.
+pub(crate) fn page(report: &Report) -> String {
+    format!(
+        "# Overhead\n\nWritten by `cargo xtask bench`, with `overhead.json` beside it; do not edit. Absolute times are those of one machine \
+         and mean little on another; the ratios are of one run. How to read it, and what was tried: [ADR 0010](adr/0010-overhead.md).\n\n\
+         Linux {}, system calls by `{}`.\n\n## Against the goals\n{}\n## What programs cost\n\nBy the kernel's own statistics \
+         (`kernel.bpf_stats_enabled`), which add some forty nanoseconds to each run themselves: an empty program shows them, and \
+         the *floor* is such a one on each of the agent's hooks. Programs with less than one run for a thousand calls are left \
+         out of the last column.\n{}\n## What whole workloads lose\n\nWithout the statistics. Each row is compared with the first of the same \
+         round; `added ns` is what one call takes longer.\n{}\n## The agent itself\n{}",
+        report.kernel,
+        report.hooks,
+        goals(report),
+        events(&report.events),
+        workloads(&report.workloads),
+        agents(&report.agent),
+    )
+}
+
+/// What is aimed at, and what was measured.
+fn goals(report: &Report) -> String {
+    let cost = |load: Load, beside: &str| {
+        report.events.iter().find(|costs| costs.load == load.name() && costs.beside.starts_with(beside)).map(|costs| costs.ns)
+    };
+    let of_block = |beside: &str| {
+        let found = report.events.iter().find(|costs| costs.load == Load::Direct.name() && costs.beside.starts_with(beside));
+        found.map(|costs| {
+            let programs = costs.programs.iter().filter(|one| one.program.starts_with("block_"));
+            programs.map(|one| one.ns * one.runs).sum::<f64>()
+        })
+    };
+    const WATCHING: &str = "the agent, which watches it";
+    const ELSEWHERE: &str = "the agent, which watches something else";
+    const FLOOR: &str = "empty";
+    let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+    let of = |load, beside| ratio(cost(load, WATCHING), cost(load, beside));
+    let percent = report.workloads.iter().find(|row| row.load == Load::WalOnDisk.name() && row.beside == WATCHING);
+    let ten = report.agent.iter().find(|row| row.targets == 10);
+    let rows: Vec<(&str, Option<f64>, f64)> = vec![
+        ("programs for a watched write, of the floor", of(Load::Writes, FLOOR), 1.5),
+        ("the same, of bpftrace's", of(Load::Writes, "bpftrace, writes"), 0.5),
+        ("programs for a watched sync, of the floor", of(Load::Syncs, FLOOR), 1.5),
+        ("the same, of bpftrace's", of(Load::Syncs, "bpftrace, fsync by system"), 0.5),
+        ("programs for a block request, of biolatency's", ratio(of_block(WATCHING), of_block("biolatency")), 0.6),
+        ("programs for calls of what is not watched, of the floor", ratio(cost(Load::Calls, ELSEWHERE), cost(Load::Calls, FLOOR)), 1.0),
+        ("WAL loop on a disk, lost percent", percent.map(|row| 100.0 - row.percent), 1.0),
+        ("resident memory with 10 targets, MB", ten.map(|row| row.resident_kb / 1024.0), 12.0),
+        ("from the start to the first scrape, s", ten.map(|row| row.start_seconds), 0.5),
+        ("a scrape within the agent for a thousand series, ms", ten.map(|row| row.scrape_seconds * 1e6 / row.series as f64), 1.0),
+        ("idle, percent of a processor", ten.map(|row| row.idle * 100.0), 0.1),
+    ];
+    let mut out = String::from("\n| | goal | measured | |\n|---|---|---|---|\n");
+    for (what, measured, goal) in rows {
+        let Some(measured) = measured else { continue };
+        let holds = if measured <= goal { "holds" } else { "does not hold" };
+        out += &format!("| {what} | {goal} | {measured:.2} | {holds} |\n");
+    }
+    out
 }
 
 /// What single programs cost.
@@ -18,8 +91,14 @@ pub(crate) fn events(all: &[Costs]) -> String {
     let mut last = "";
     for costs in all {
         if costs.load != last {
-            out += &format!("\n### {}\n\n| beside | ns a {} | of the floor | programs: ns a run (runs) |\n|---|---|---|---|\n", costs.load, costs.unit);
+            out += &format!(
+                "\n### {}\n\n| beside | ns a {} | of the floor | programs: ns a run (runs) |\n|---|---|---|---|\n",
+                costs.load, costs.unit
+            );
             last = costs.load;
+        }
+        if costs.programs.is_empty() {
+            continue;
         }
         let floor = all.iter().find(|other| other.load == costs.load && other.beside.starts_with("empty"));
         let ratio = floor.map_or_else(String::new, |floor| format!("{:.2}", costs.ns / floor.ns));
@@ -31,7 +110,7 @@ pub(crate) fn events(all: &[Costs]) -> String {
 }
 
 /// What whole workloads lose.
-pub(crate) fn workloads(all: &[Row]) -> String {
+pub(crate) fn workloads(all: &[workloads::Row]) -> String {
     let mut out = String::new();
     let mut last = "";
     for row in all {
@@ -55,4 +134,52 @@ pub(crate) fn workloads(all: &[Row]) -> String {
         );
     }
     out
+}
+
+fn agents(all: &[agent::Row]) -> String {
+    let mut out = String::from(
+        "\n| targets, each of three classes | start to first scrape, s | resident, MB | series | bytes | scrape within the agent, ms | idle, % of a processor |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for row in all {
+        out += &format!(
+            "| {} | {:.2} | {:.1} | {} | {} | {:.2} | {:.3} |\n",
+            row.targets,
+            row.start_seconds,
+            row.resident_kb / 1024.0,
+            row.series,
+            row.bytes,
+            row.scrape_seconds * 1e3,
+            row.idle * 100.0
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Cost;
+
+    fn costs(beside: &'static str, ns: f64) -> Costs {
+        let programs = vec![Cost { program: "sys_enter".to_owned(), runs: 1.0, ns }];
+        Costs { load: Load::Writes.name(), unit: "write", beside, ns, programs }
+    }
+
+    #[test]
+    fn names_that_the_kernel_has_cut_are_whole() {
+        assert_eq!(full_name("block_rq_comple"), "block_rq_complete");
+        assert_eq!(full_name("sys_enter_fdata"), "sys_enter_fdata");
+        assert_eq!(full_name("sys_enter"), "sys_enter");
+    }
+
+    #[test]
+    fn a_goal_holds_or_does_not() {
+        let all = vec![costs("empty programs", 100.0), costs("the agent, which watches it", 300.0), costs("bpftrace, writes", 900.0)];
+        let report = Report { kernel: String::new(), hooks: String::new(), events: all, workloads: vec![], agent: vec![] };
+        let text = page(&report);
+        assert!(text.contains("| programs for a watched write, of the floor | 1.5 | 3.00 | does not hold |"), "{text}");
+        assert!(text.contains("| the same, of bpftrace's | 0.5 | 0.33 | holds |"), "{text}");
+        assert!(text.contains("| the agent, which watches it | 300 | 3.00 | `sys_enter` 300 (1.00) |"), "{text}");
+    }
 }

@@ -14,6 +14,8 @@ use stemedb_probe::kernel::types;
 pub struct Asked {
     /// Members of structures: the structure and the path.
     pub members: BTreeSet<(&'static str, &'static str)>,
+    /// Structures as such.
+    pub structs: BTreeSet<&'static str>,
     /// Types of tracepoints.
     pub typedefs: BTreeSet<String>,
     /// Functions, of every architecture.
@@ -28,6 +30,8 @@ impl Asked {
     pub fn now() -> Self {
         let mut out = Self::default();
         out.members.extend(FIELDS.iter().flat_map(|field| field.members.iter().map(|member| (field.of, *member))));
+        out.structs.insert(types::INTEGERS);
+        out.functions.insert(types::CAST.to_owned());
         out.constants.extend(types::CONSTANTS.iter().map(|(of, name)| (*of, (*name).to_owned())));
         for hook in CAPABILITIES.iter().flat_map(|capability| capability.hooks) {
             out.constants.extend(hook.helpers.iter().map(|(name, _)| (types::HELPERS, types::helper(name))));
@@ -58,6 +62,7 @@ impl Asked {
         let members = self.members.iter().map(|(of, member)| format!("{of}.{member}\n"));
         let constants = self.constants.iter().map(|(of, name)| format!("{of} {name}\n"));
         let points = self.typedefs.iter().chain(&self.functions).map(|name| format!("{name}\n"));
-        members.chain(constants).chain(points).collect()
+        let structs = self.structs.iter().map(|name| format!("struct {name}\n"));
+        members.chain(structs).chain(constants).chain(points).collect()
     }
 }

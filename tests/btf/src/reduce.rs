@@ -39,6 +39,7 @@ impl Kept<'_> {
         for (id, found) in self.types.iter() {
             let name = found.name().unwrap_or_default();
             let asked = match found.kind {
+                Kind::Struct => self.asked.structs.contains(name),
                 Kind::Typedef => self.asked.typedefs.contains(name),
                 Kind::Func => self.asked.functions.contains(name),
                 Kind::Enum => found.values().any(|(value, _)| self.constants(name).any(|one| Some(one) == value)),
