@@ -6,10 +6,10 @@ use crate::disk::mixed;
 use crate::{DirEntry, TargetEntry};
 
 /// Places of a bucket.
-pub const WAYS: usize = 8;
+pub const WAYS: u32 = 8;
 
 /// The numbers by which the places of a bucket are known; 0 where a place is free.
-pub type Ids = [u64; WAYS];
+pub type Ids = [u64; WAYS as usize];
 
 /// The bucket of a number, by its lower half.
 #[inline(always)]
@@ -22,7 +22,7 @@ pub const fn bucket_of(lower: u32, buckets: u32) -> u32 {
 pub const PROCESS_BUCKETS: u32 = 16_384;
 
 /// Places of a bucket of processes.
-pub const PROCESS_WAYS: usize = 7;
+pub const PROCESS_WAYS: u32 = 7;
 
 /// A bucket of processes; a line of the cache.
 #[repr(C)]
@@ -31,7 +31,7 @@ pub struct Processes {
     /// How many words are not 0, or are about to be: nothing else is looked at where that is none.
     pub count: u64,
     /// See [`process_word`]; 0 where a place is free.
-    pub words: [u64; PROCESS_WAYS],
+    pub words: [u64; PROCESS_WAYS as usize],
 }
 
 /// The bucket of a process.
@@ -77,7 +77,9 @@ pub const fn dir_bucket(lower: u32, target: u32) -> u32 {
     bucket_of(lower ^ target << 3, DIR_BUCKETS)
 }
 
-const _: () = assert!(size_of::<Ids>() == 64 && size_of::<Processes>() == 64 && size_of::<Dirs>() == 128 && crate::MAX_TARGETS < 1 << 16);
+const _: () = assert!(
+    size_of::<Ids>() == 64 && size_of::<Processes>() == 64 && size_of::<Dirs>() == 128 && crate::MAX_TARGETS < 1 << 16
+);
 
 #[cfg(test)]
 mod tests {

@@ -23,11 +23,11 @@ pub const MAX_URING_OPS: usize = 64;
 pub const MAX_TARGETS: usize = 64;
 
 /// Processes that can be watched at once.
-pub const MAX_PROCESSES: u32 = PROCESS_BUCKETS * PROCESS_WAYS as u32;
+pub const MAX_PROCESSES: u32 = PROCESS_BUCKETS * PROCESS_WAYS;
 /// Calls and requests that can be in flight at once.
 pub const MAX_INFLIGHT: u32 = 16_384;
 /// Buckets of their table.
-pub const INFLIGHT_BUCKETS: u32 = MAX_INFLIGHT / WAYS as u32;
+pub const INFLIGHT_BUCKETS: u32 = MAX_INFLIGHT / WAYS;
 /// Fsyncs of libaio that kernel threads work on at once.
 pub const MAX_AIO_SYNCS: u32 = 1_024;
 /// Files with writes that no sync has covered.

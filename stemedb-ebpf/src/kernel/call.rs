@@ -5,15 +5,17 @@ use stemedb_ebpf::phases::Phase;
 use stemedb_ebpf::slots::{latency_slot, size_slot};
 use stemedb_ebpf::tables::bucket_of;
 use stemedb_ebpf::{
-    CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, INFLIGHT_BUCKETS, Inflight, InflightKey, Lost, Pending, SYNC_CELL,
-    UNRESOLVED,
+    CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, INFLIGHT_BUCKETS, Inflight, InflightKey, Lost, Pending,
+    SYNC_CELL, UNRESOLVED,
 };
 
 use super::atomic;
 use super::class;
 use super::disk::now;
 use super::file::File;
-use super::maps::{ERRORS, INFLIGHT, INFLIGHT_IDS, PENDING, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, offset, setting};
+use super::maps::{
+    ERRORS, INFLIGHT, INFLIGHT_IDS, PENDING, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, offset, setting,
+};
 use super::owners;
 use super::phases;
 use super::read;

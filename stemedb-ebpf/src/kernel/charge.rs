@@ -43,13 +43,7 @@ pub const UNKNOWN: Charge =
 /// The charge of a request as the thread that is running submits it.
 #[inline(always)]
 pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
-    let mut charge = Charge {
-        target: task::target(),
-        class: CLASS_OTHER,
-        origin: Origin::Direct,
-        inode: 0,
-        waited: 0,
-    };
+    let mut charge = Charge { target: task::target(), class: CLASS_OTHER, origin: Origin::Direct, inode: 0, waited: 0 };
     let is_watched = charge.target != NO_TARGET;
     if !bio.is_there() || !matches!(op, DiskOp::Read | DiskOp::Write) {
         return charge;

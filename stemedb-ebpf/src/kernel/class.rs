@@ -3,8 +3,7 @@
 use stemedb_ebpf::glob::START;
 use stemedb_ebpf::tables::dir_bucket;
 use stemedb_ebpf::{
-    ANYWHERE, CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING,
-    NO_CLASS,
+    ANYWHERE, CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING, NO_CLASS,
 };
 
 use super::file::File;

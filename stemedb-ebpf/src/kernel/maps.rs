@@ -3,9 +3,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use stemedb_ebpf::disk::{
-    DiskCounts, DiskErrorKey, DiskKey, DiskRequest, EndFunctions, FileErrorKey, FlushKey, FlushStats, LatencyKey, LatencyStats,
-    MAX_DISK_CELLS, MAX_DISK_ERRORS, MAX_JOURNALS, MAX_OWNERS, MAX_REQUESTS, MAX_WAITS, Owner,
-    WaitKey,
+    DiskCounts, DiskErrorKey, DiskKey, DiskRequest, EndFunctions, FileErrorKey, FlushKey, FlushStats, LatencyKey,
+    LatencyStats, MAX_DISK_CELLS, MAX_DISK_ERRORS, MAX_JOURNALS, MAX_OWNERS, MAX_REQUESTS, MAX_WAITS, Owner, WaitKey,
 };
 use stemedb_ebpf::offsets::Offsets;
 use stemedb_ebpf::ops::NO_OP;
@@ -14,10 +13,9 @@ use stemedb_ebpf::phases::{
 };
 use stemedb_ebpf::tables::{DIR_BUCKETS, Dirs, Ids, PROCESS_BUCKETS, Processes};
 use stemedb_ebpf::{
-    ChildEntry, ChildKey, ClassRule, ErrorKey, Event, FileKey, INFLIGHT_BUCKETS, Inflight, LOST, Lost,
-    MAX_AIO_SYNCS, MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES,
-    MAX_SYSCALLS, MAX_URING_OPS, MappedStats, Pending, ProcessRule, Resolved, Settings, SyncStats,
-    TargetEntry, WriteStats,
+    ChildEntry, ChildKey, ClassRule, ErrorKey, Event, FileKey, INFLIGHT_BUCKETS, Inflight, LOST, Lost, MAX_AIO_SYNCS,
+    MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES, MAX_SYSCALLS,
+    MAX_URING_OPS, MappedStats, Pending, ProcessRule, Resolved, Settings, SyncStats, TargetEntry, WriteStats,
 };
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h, from 5.5): the agent changes it by the same atomic operations.

@@ -11,8 +11,8 @@ pub fn find(ids: &Array<Ids>, bucket: u32, id: u64) -> u32 {
     let Some(ids) = ids.get_ptr(bucket) else { return 0 };
     for way in 0..WAYS {
         // SAFETY: in bounds; a number that is read at once.
-        if unsafe { (&raw const (*ids)[way]).read_volatile() } == id {
-            return bucket * WAYS as u32 + way as u32 + 1;
+        if unsafe { (&raw const (*ids)[way as usize]).read_volatile() } == id {
+            return bucket * WAYS + way + 1;
         }
     }
     0
@@ -24,8 +24,8 @@ pub fn take(ids: &Array<Ids>, bucket: u32, id: u64) -> u32 {
     let Some(ids) = ids.get_ptr_mut(bucket) else { return 0 };
     for way in 0..WAYS {
         // SAFETY: in bounds; an atomic on a map value. Who changes it from zero has the place.
-        if unsafe { atomic::set_if_zero(&raw mut (*ids)[way], id) } == 0 {
-            return bucket * WAYS as u32 + way as u32 + 1;
+        if unsafe { atomic::set_if_zero(&raw mut (*ids)[way as usize], id) } == 0 {
+            return bucket * WAYS + way + 1;
         }
     }
     0
@@ -38,6 +38,6 @@ pub fn free(ids: &Array<Ids>, place: u32) {
     let place = place.wrapping_sub(1);
     if let Some(ids) = ids.get_ptr_mut(place >> SHIFT) {
         // SAFETY: in bounds by the mask; a store to a map value.
-        unsafe { (&raw mut (*ids)[place as usize & (WAYS - 1)]).write_volatile(0) }
+        unsafe { (&raw mut (*ids)[(place & (WAYS - 1)) as usize]).write_volatile(0) }
     }
 }

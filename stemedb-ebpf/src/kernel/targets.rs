@@ -19,7 +19,7 @@ pub fn word(tgid: u32) -> u64 {
             return 0;
         }
         for way in 0..PROCESS_WAYS {
-            let word = (&raw const (*bucket).words[way]).read_volatile();
+            let word = (&raw const (*bucket).words[way as usize]).read_volatile();
             if is_process(word, tgid) {
                 return word;
             }
@@ -70,14 +70,14 @@ pub extern "C" fn targets_change(tgid: u64, word: u64) -> u64 {
 
 /// Changes a word, unless another has changed it; and the number of words, so that it is never too small.
 #[inline(always)]
-fn exchange(bucket: *mut Processes, way: usize, was: u64, is: u64) -> bool {
+fn exchange(bucket: *mut Processes, way: u32, was: u64, is: u64) -> bool {
     // SAFETY: in bounds, as `way` is below `PROCESS_WAYS`; atomics on a map value.
     unsafe {
         let count = &raw mut (*bucket).count;
         if was == 0 {
             atomic::add(count, 1);
         }
-        let changed = atomic::replace((&raw mut (*bucket).words).cast::<u64>().add(way), was, is) == was;
+        let changed = atomic::replace((&raw mut (*bucket).words).cast::<u64>().add(way as usize), was, is) == was;
         let one_less = if was == 0 { !changed } else { changed && is == 0 };
         if one_less {
             atomic::add(count, u64::MAX);
@@ -91,7 +91,7 @@ fn exchange(bucket: *mut Processes, way: usize, was: u64, is: u64) -> bool {
 fn replaced(bucket: *mut Processes, tgid: u32, word: u64) -> bool {
     for way in 0..PROCESS_WAYS {
         // SAFETY: a number of a map value that is read at once.
-        let was = unsafe { (&raw const (*bucket).words[way]).read_volatile() };
+        let was = unsafe { (&raw const (*bucket).words[way as usize]).read_volatile() };
         if is_process(was, tgid) && exchange(bucket, way, was, word) {
             return true;
         }
@@ -101,7 +101,7 @@ fn replaced(bucket: *mut Processes, tgid: u32, word: u64) -> bool {
 
 /// Takes the first place that is free; [`PROCESS_WAYS`] where none is.
 #[inline(always)]
-fn taken(bucket: *mut Processes, word: u64) -> usize {
+fn taken(bucket: *mut Processes, word: u64) -> u32 {
     for way in 0..PROCESS_WAYS {
         if exchange(bucket, way, 0, word) {
             return way;
@@ -112,10 +112,10 @@ fn taken(bucket: *mut Processes, word: u64) -> usize {
 
 /// Whether a process is in a place before this one as well.
 #[inline(always)]
-fn is_before(bucket: *mut Processes, tgid: u32, way: usize) -> bool {
+fn is_before(bucket: *mut Processes, tgid: u32, way: u32) -> bool {
     for other in 0..PROCESS_WAYS {
         // SAFETY: as above.
-        if other < way && is_process(unsafe { (&raw const (*bucket).words[other]).read_volatile() }, tgid) {
+        if other < way && is_process(unsafe { (&raw const (*bucket).words[other as usize]).read_volatile() }, tgid) {
             return true;
         }
     }

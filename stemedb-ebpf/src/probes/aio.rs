@@ -3,8 +3,8 @@
 
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
-use stemedb_ebpf::ops::Op;
 use stemedb_ebpf::Lost;
+use stemedb_ebpf::ops::Op;
 
 use crate::kernel::call::{self, Begin, rwf};
 use crate::kernel::file;
@@ -91,9 +91,5 @@ pub fn aio_fsync_done(ctx: FExitContext) -> i32 {
 fn begin(req: Addr, op: Op, file: Addr, flags: u32) {
     let Some(thread) = task::watched() else { return };
     let Ok(file) = file::of_interest(file::behind(Some(file)), op as u8) else { return };
-    call::begin(
-        call::request(req),
-        Begin { op: op as u8, target: thread.target, flags, is_request: true },
-        &file,
-    );
+    call::begin(call::request(req), Begin { op: op as u8, target: thread.target, flags, is_request: true }, &file);
 }

@@ -17,8 +17,8 @@ use stemedb_ebpf::{ChildEntry, ChildKey, MAX_DIRS, NO_CLASS, Resolved};
 
 use super::open::{self, Located, Root};
 use super::overlay;
-use super::table::Table;
 use super::plan::{Named, Numbers, Place, Plan};
+use super::table::Table;
 use crate::kernel::{Kernel, KernelError, grace};
 
 /// A directory of the configuration.
@@ -307,10 +307,8 @@ impl Directories {
             }
         }
         for (key, entry) in &plan.dirs {
-            if self.installed.dirs.get(key) != Some(entry) {
-                if !self.dirs.insert(*entry) {
-                    return Err(KernelError::Directories(MAX_DIRS));
-                }
+            if self.installed.dirs.get(key) != Some(entry) && !self.dirs.insert(*entry) {
+                return Err(KernelError::Directories(MAX_DIRS));
             }
         }
         let installed = &self.installed;

@@ -22,7 +22,8 @@ impl Table {
     /// Puts a directory in, or changes what it is. False where there is no room.
     pub fn insert(&mut self, entry: DirEntry) -> bool {
         let mut places = self.places(entry.inode, entry.target);
-        let Some(place) = self.find(entry.inode, entry.target).or_else(|| places.find(|place| inode(*place) == 0)) else {
+        let Some(place) = self.find(entry.inode, entry.target).or_else(|| places.find(|place| inode(*place) == 0))
+        else {
             return false;
         };
         // SAFETY: a place of the map's memory, which nobody else writes to. Who looks meanwhile sees the one class or the other; what
@@ -54,7 +55,9 @@ impl Table {
         #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
         let bucket = self.0.at(dir_bucket(inode as u32, target) as usize);
         // SAFETY: in bounds.
-        bucket.into_iter().flat_map(|bucket| (0..DIR_WAYS).map(move |way| unsafe { bucket.cast::<DirEntry>().add(way) }))
+        bucket
+            .into_iter()
+            .flat_map(|bucket| (0..DIR_WAYS).map(move |way| unsafe { bucket.cast::<DirEntry>().add(way) }))
     }
 
     fn find(&self, at: u64, target: u32) -> Option<NonNull<DirEntry>> {

@@ -67,10 +67,14 @@ pub enum KernelError {
     #[error("the eBPF object has no map {0}; it belongs to another version: run `cargo xtask build`")]
     Map(&'static str),
     /// The table of processes is full.
-    #[error("there is no room to watch process {0}: too many are watched, or too many whose ids have the same lower 14 bits")]
+    #[error(
+        "there is no room to watch process {0}: too many are watched, or too many whose ids have the same lower 14 bits"
+    )]
     Processes(u32),
     /// The table of class directories is full.
-    #[error("there is no room for more class directories; {0} fit in where they are spread evenly: give fewer, or one above them")]
+    #[error(
+        "there is no room for more class directories; {0} fit in where they are spread evenly: give fewer, or one above them"
+    )]
     Directories(u32),
     /// A map operation failed.
     #[error("cannot use an eBPF map: {0}")]
@@ -360,16 +364,16 @@ fn raw_object() -> Vec<u8> {
 /// Puts calls of `bpf_rdonly_cast` where [`RDONLY_CAST`] stands for them; `r0 = 0` where the kernel has no such function, for then no program
 /// comes there. (The kernel looks at calls before it knows what is never reached.)
 fn put_cast(object: &mut [u8], cast: Option<Cast>) {
+    const CALL: u8 = 0x85;
+    const MOVE: u8 = 0xb7;
+    /// `BPF_PSEUDO_KFUNC_CALL`, as source register.
+    const OF_THE_KERNEL: u8 = 2 << 4;
     // Documentation/bpf/standardization/instruction-set.rst: operation, registers, offset, immediate value.
     let instruction = |operation: u8, registers: u8, value: u32| {
         let mut bytes = [operation, registers, 0, 0, 0, 0, 0, 0];
         bytes[4..].copy_from_slice(&value.to_le_bytes());
         bytes
     };
-    const CALL: u8 = 0x85;
-    const MOVE: u8 = 0xb7;
-    /// `BPF_PSEUDO_KFUNC_CALL`, as source register.
-    const OF_THE_KERNEL: u8 = 2 << 4;
     let stands = instruction(CALL, 0, RDONLY_CAST.cast_unsigned());
     let is = cast.map_or(instruction(MOVE, 0, 0), |cast| instruction(CALL, OF_THE_KERNEL, cast.function));
     // Sections of programs are aligned to instructions.

@@ -1,7 +1,7 @@
 //! Calls and requests that have begun and not ended.
 
-use stemedb_ebpf::tables::{Ids, WAYS};
 use stemedb_ebpf::Inflight;
+use stemedb_ebpf::tables::{Ids, WAYS};
 
 use crate::kernel::shared::Shared;
 use crate::kernel::{Kernel, KernelError};
@@ -23,7 +23,7 @@ impl Reader {
         let buckets = (0..self.ids.len()).filter_map(|bucket| Some((bucket, self.ids.read(bucket)?)));
         let taken = buckets.flat_map(|(bucket, ids)| {
             let places = ids.into_iter().enumerate().filter(|(_, id)| *id != 0);
-            places.map(move |(way, _)| bucket * WAYS + way)
+            places.map(move |(way, _)| bucket * WAYS as usize + way)
         });
         taken.filter_map(|place| self.calls.read(place))
     }

@@ -43,7 +43,7 @@ impl Watched {
             return Added::Known(known);
         }
         let word = process_word(tgid, entry);
-        for way in 0..PROCESS_WAYS {
+        for way in 0..PLACES {
             if !bucket.exchange(way, 0, word) {
                 continue;
             }
@@ -70,11 +70,14 @@ impl Watched {
     }
 }
 
+/// Places of a bucket.
+const PLACES: usize = PROCESS_WAYS as usize;
+
 /// [`Processes`]
 #[repr(C)]
 struct Bucket {
     count: AtomicU64,
-    words: [AtomicU64; PROCESS_WAYS],
+    words: [AtomicU64; PLACES],
 }
 
 impl Bucket {
@@ -95,7 +98,7 @@ impl Bucket {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        for way in 0..PROCESS_WAYS {
+        for way in 0..PLACES {
             let word = self.words[way].load(Ordering::SeqCst);
             if which(word) {
                 self.exchange(way, word, 0);
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_bucket_counts_its_words() {
-        let bucket = Bucket { count: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; PROCESS_WAYS] };
+        let bucket = Bucket { count: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; PLACES] };
         let count = || bucket.count.load(Ordering::SeqCst);
         assert!(bucket.exchange(3, 0, 7) && !bucket.exchange(3, 0, 8));
         assert_eq!(count(), 1);

@@ -65,7 +65,10 @@ impl Beside {
             let losses = status.losses();
             // Without fentry the agent cannot see requests of libaio, and says so.
             let known = ["recursion", "async_submit"];
-            ensure!(losses.iter().all(|(reason, _)| known.contains(reason)), "the agent has lost something: {losses:?}");
+            ensure!(
+                losses.iter().all(|(reason, _)| known.contains(reason)),
+                "the agent has lost something: {losses:?}"
+            );
         }
         result
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::beside::{Beside, Bench};
+use crate::beside::{Bench, Beside};
 use crate::loads::Load;
 use crate::meter::{self, Statistics};
 use crate::{Options, page};
@@ -35,12 +35,15 @@ pub(crate) struct Costs {
     pub(crate) programs: Vec<Cost>,
 }
 
+/// Nanoseconds of all programs for one call, and what each cost.
+type Round = (f64, Vec<Cost>);
+
 /// Runs every load beside everything.
 pub(crate) fn measure(bench: &Bench, options: &Options, time: Duration) -> Result<Vec<Costs>> {
     let _statistics = Statistics::on()?;
     let besides: Vec<Beside> =
         options.besides().into_iter().filter(|beside| !matches!(beside, Beside::Nothing)).collect();
-    let mut rounds: BTreeMap<(Load, usize), Vec<(f64, Vec<Cost>)>> = BTreeMap::new();
+    let mut rounds: BTreeMap<(Load, usize), Vec<Round>> = BTreeMap::new();
     for round in 0..options.rounds as usize {
         for turn in 0..besides.len() {
             let which = (turn + round) % besides.len();
@@ -56,7 +59,7 @@ pub(crate) fn measure(bench: &Bench, options: &Options, time: Duration) -> Resul
         }
         eprintln!("single programs: round {} of {}", round + 1, options.rounds);
     }
-    let middle = |((load, which), mut all): ((Load, usize), Vec<(f64, Vec<Cost>)>)| {
+    let middle = |((load, which), mut all): ((Load, usize), Vec<Round>)| {
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         let (ns, programs) = all.swap_remove(all.len() / 2);
         Costs { load: load.name(), unit: load.unit(), beside: besides[which].name(), ns, programs }
@@ -65,7 +68,7 @@ pub(crate) fn measure(bench: &Bench, options: &Options, time: Duration) -> Resul
 }
 
 /// Programs that are attached to several functions have one name.
-fn costs(programs: Vec<meter::Program>, calls: f64) -> (f64, Vec<Cost>) {
+fn costs(programs: Vec<meter::Program>, calls: f64) -> Round {
     let mut by_name: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for program in programs {
         let (runs, ns) = by_name.entry(page::full_name(&program.name)).or_default();
@@ -74,6 +77,7 @@ fn costs(programs: Vec<meter::Program>, calls: f64) -> (f64, Vec<Cost>) {
     }
     let all = by_name.values().map(|(_, ns)| *ns as f64).sum::<f64>() / calls;
     let each = by_name.into_iter().filter(|(_, (runs, _))| *runs as f64 * RARE > calls);
-    let each = each.map(|(program, (runs, ns))| Cost { program, runs: runs as f64 / calls, ns: ns as f64 / runs as f64 });
+    let each =
+        each.map(|(program, (runs, ns))| Cost { program, runs: runs as f64 / calls, ns: ns as f64 / runs as f64 });
     (all, each.collect())
 }

@@ -6,8 +6,8 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use stemedb_kernel_tests::agent::Status;
 use stemedb_probe::kernel::attach::{One, ProgramKind};
 use stemedb_probe::kernel::btf::{VMLINUX, resolve};
-use stemedb_probe::kernel::syscalls::Arch;
 use stemedb_probe::kernel::object::Choice;
+use stemedb_probe::kernel::syscalls::Arch;
 use stemedb_probe::kernel::{CAPABILITIES, Mode};
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("STEMEDB_FLOOR_OBJECT"));

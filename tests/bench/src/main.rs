@@ -91,7 +91,8 @@ fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     fs::write(PAGE, text).with_context(|| format!("cannot write {PAGE}"))?;
-    fs::write(FIGURES, serde_json::to_string_pretty(&report)? + "\n").with_context(|| format!("cannot write {FIGURES}"))?;
+    fs::write(FIGURES, serde_json::to_string_pretty(&report)? + "\n")
+        .with_context(|| format!("cannot write {FIGURES}"))?;
     println!("wrote {PAGE} and {FIGURES}");
     Ok(())
 }

@@ -21,7 +21,8 @@ pub(crate) struct Report {
 pub(crate) fn full_name(name: &str) -> String {
     const KEPT: usize = 15;
     let mut programs = CAPABILITIES.iter().flat_map(|capability| capability.hooks).flat_map(|hook| hook.programs);
-    let known = programs.find(|known| name.len() == KEPT && known.program.len() > KEPT && known.program.starts_with(name));
+    let known =
+        programs.find(|known| name.len() == KEPT && known.program.len() > KEPT && known.program.starts_with(name));
     known.map_or(name, |known| known.program).to_owned()
 }
 
@@ -44,21 +45,30 @@ pub(crate) fn page(report: &Report) -> String {
     )
 }
 
+/// How the names of those begin that are compared.
+const WATCHING: &str = "the agent, which watches it";
+/// See [`WATCHING`].
+const ELSEWHERE: &str = "the agent, which watches something else";
+/// See [`WATCHING`].
+const FLOOR: &str = "empty";
+
 /// What is aimed at, and what was measured.
 fn goals(report: &Report) -> String {
     let cost = |load: Load, beside: &str| {
-        report.events.iter().find(|costs| costs.load == load.name() && costs.beside.starts_with(beside)).map(|costs| costs.ns)
+        report
+            .events
+            .iter()
+            .find(|costs| costs.load == load.name() && costs.beside.starts_with(beside))
+            .map(|costs| costs.ns)
     };
     let of_block = |beside: &str| {
-        let found = report.events.iter().find(|costs| costs.load == Load::Direct.name() && costs.beside.starts_with(beside));
+        let found =
+            report.events.iter().find(|costs| costs.load == Load::Direct.name() && costs.beside.starts_with(beside));
         found.map(|costs| {
             let programs = costs.programs.iter().filter(|one| one.program.starts_with("block_"));
             programs.map(|one| one.ns * one.runs).sum::<f64>()
         })
     };
-    const WATCHING: &str = "the agent, which watches it";
-    const ELSEWHERE: &str = "the agent, which watches something else";
-    const FLOOR: &str = "empty";
     let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
     let of = |load, beside| ratio(cost(load, WATCHING), cost(load, beside));
     let percent = report.workloads.iter().find(|row| row.load == Load::WalOnDisk.name() && row.beside == WATCHING);
@@ -69,11 +79,19 @@ fn goals(report: &Report) -> String {
         ("programs for a watched sync, of the floor", of(Load::Syncs, FLOOR), 1.5),
         ("the same, of bpftrace's", of(Load::Syncs, "bpftrace, fsync by system"), 0.5),
         ("programs for a block request, of biolatency's", ratio(of_block(WATCHING), of_block("biolatency")), 0.6),
-        ("programs for calls of what is not watched, of the floor", ratio(cost(Load::Calls, ELSEWHERE), cost(Load::Calls, FLOOR)), 1.0),
+        (
+            "programs for calls of what is not watched, of the floor",
+            ratio(cost(Load::Calls, ELSEWHERE), cost(Load::Calls, FLOOR)),
+            1.0,
+        ),
         ("WAL loop on a disk, lost percent", percent.map(|row| 100.0 - row.percent), 1.0),
         ("resident memory with 10 targets, MB", ten.map(|row| row.resident_kb / 1024.0), 12.0),
         ("from the start to the first scrape, s", ten.map(|row| row.start_seconds), 0.5),
-        ("a scrape within the agent for a thousand series, ms", ten.map(|row| row.scrape_seconds * 1e6 / row.series as f64), 1.0),
+        (
+            "a scrape within the agent for a thousand series, ms",
+            ten.map(|row| row.scrape_seconds * 1e6 / row.series as f64),
+            1.0,
+        ),
         ("idle, percent of a processor", ten.map(|row| row.idle * 100.0), 0.1),
     ];
     let mut out = String::from("\n| | goal | measured | |\n|---|---|---|---|\n");
@@ -175,8 +193,13 @@ mod tests {
 
     #[test]
     fn a_goal_holds_or_does_not() {
-        let all = vec![costs("empty programs", 100.0), costs("the agent, which watches it", 300.0), costs("bpftrace, writes", 900.0)];
-        let report = Report { kernel: String::new(), hooks: String::new(), events: all, workloads: vec![], agent: vec![] };
+        let all = vec![
+            costs("empty programs", 100.0),
+            costs("the agent, which watches it", 300.0),
+            costs("bpftrace, writes", 900.0),
+        ];
+        let report =
+            Report { kernel: String::new(), hooks: String::new(), events: all, workloads: vec![], agent: vec![] };
         let text = page(&report);
         assert!(text.contains("| programs for a watched write, of the floor | 1.5 | 3.00 | does not hold |"), "{text}");
         assert!(text.contains("| the same, of bpftrace's | 0.5 | 0.33 | holds |"), "{text}");

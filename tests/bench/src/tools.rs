@@ -41,7 +41,12 @@ const WRITES: &str = "
 
 /// Every tool. One that is not installed is left out, and the page says so.
 pub(crate) const TOOLS: &[Tool] = &[
-    Tool { name: "bpftrace, fsync by system call", program: "bpftrace", arguments: &["-e", FSYNC_SYSCALL], programs: 4 },
+    Tool {
+        name: "bpftrace, fsync by system call",
+        program: "bpftrace",
+        arguments: &["-e", FSYNC_SYSCALL],
+        programs: 4,
+    },
     Tool { name: "bpftrace, fsync by ext4", program: "bpftrace", arguments: &["-e", FSYNC_EXT4], programs: 2 },
     Tool { name: "bpftrace, writes by process", program: "bpftrace", arguments: &["-e", WRITES], programs: 4 },
     Tool { name: "biolatency of libbpf-tools", program: "biolatency", arguments: &["3600"], programs: 2 },

@@ -75,7 +75,10 @@ fn constants(resolution: &Resolution) -> Rows {
         row("bit of a step of a flush", &types.flush_sequence().to_string()),
         row("error of block_rq_complete", status),
         row("result of io_uring_complete", result),
-        row("kernel memory is read", if types.cast().is_some() { "by bpf_rdonly_cast" } else { "by bpf_probe_read_kernel" }),
+        row(
+            "kernel memory is read",
+            if types.cast().is_some() { "by bpf_rdonly_cast" } else { "by bpf_probe_read_kernel" },
+        ),
     ]
 }
 
