@@ -144,6 +144,8 @@ pub struct Partition {
     pub about_to: u32,
     /// Zero.
     pub zero: u32,
+    /// Address of the folio that it waits for then; 0 for a flush.
+    pub folio: u64,
 }
 
 /// Sums of an [`Activity`] at one moment.
@@ -350,7 +352,7 @@ pub const NO_PATH: u32 = 2;
 pub const UNDIVIDED: u32 = 4;
 
 const _: () = assert!(size_of::<Activity>() == 64 && size_of::<Seen>() == 40 && size_of::<SlowCall>() == 144);
-const _: () = assert!(size_of::<Partition>() == 8 * (1 + 2 * PHASES.len()) + 16 + 40 + 32);
+const _: () = assert!(size_of::<Partition>() == 8 * (1 + 2 * PHASES.len()) + 16 + 40 + 40);
 const _: () = assert!(WAIT_FUNCTIONS.len() <= MAX_WAIT_FUNCTIONS && MAX_WAIT_FUNCTIONS.is_power_of_two());
 
 #[cfg(test)]

@@ -90,6 +90,10 @@ pub struct Settings {
     pub paths: u32,
     /// The bit of `bio.bi_opf` that marks swapping (`REQ_SWAP`); 0 where the kernel has none.
     pub swap_flag: u32,
+    /// Number of the bit in `folio.flags` that marks a folio which is being written (`PG_writeback`).
+    pub folio_writeback_bit: u32,
+    /// Zero.
+    pub zero: u32,
     /// One bit for each target: whether a class of its files is known by the name of a directory ([`ANYWHERE`]).
     pub named_directories: u64,
 }
@@ -103,7 +107,7 @@ pub const RESULT_IS_ARGUMENT: u32 = 3;
 /// [`Settings::uring_result`]: `(ctx, req, cqe)`.
 pub const RESULT_IS_IN_CQE: u32 = 2;
 
-const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 88 && MAX_TARGETS <= 64);
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 96 && MAX_TARGETS <= 64);
 
 /// A process that is watched; the key is its tgid.
 #[repr(C)]

@@ -131,6 +131,15 @@ pub extern "C" fn activity_change(place: u64, change: u64) -> u64 {
     0
 }
 
+/// Whether a request that waits for a flush is in flight.
+#[inline(always)]
+pub fn is_flushing(place: u32) -> bool {
+    // SAFETY: a number that is read at once.
+    at(place).is_some_and(|activity| {
+        matches!(phase_of(unsafe { (&raw const (*activity).counts).read_volatile() }), Phase::Flush)
+    })
+}
+
 /// The sums now.
 #[inline(always)]
 pub fn seen(place: u32, journal: u32) -> Seen {

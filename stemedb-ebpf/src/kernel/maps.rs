@@ -211,6 +211,8 @@ static SETTINGS: Settings = Settings {
     cast_type: 0,
     paths: 0,
     swap_flag: 0,
+    folio_writeback_bit: 0,
+    zero: 0,
     named_directories: 0,
 };
 

@@ -14,8 +14,8 @@ use super::activity;
 use super::atomic;
 use super::disk::now;
 use super::file::File;
-use super::maps::{PARTITIONS, SYNCERS, WAIT_FUNCTIONS, lost};
-use super::read::Addr;
+use super::maps::{PARTITIONS, SYNCERS, WAIT_FUNCTIONS, lost, offset, setting};
+use super::read::{self, Addr};
 use super::task;
 
 const MASK: u32 = MAX_SYNCERS as u32 - 1;
@@ -254,7 +254,8 @@ pub fn switched_out(place: u32, blocked: bool, ctx: &impl EbpfContext) {
     charge(place, partition, now());
     if blocked {
         // Looking at the stack takes ten times as long as all the rest.
-        partition.sites = if partition.about_to != 0 { partition.about_to } else { sites(ctx) };
+        let told = told(partition);
+        partition.sites = if told != 0 { told } else { sites(ctx) };
         partition.about_to = 0;
         if partition.sites & (site::DATA | site::JOURNAL) != 0 {
             partition.seen = activity::seen(partition.file, partition.journal);
@@ -268,11 +269,12 @@ pub fn switched_out(place: u32, blocked: bool, ctx: &impl EbpfContext) {
 /// The current thread is about to wait for pages of an inode to be written. Where these are of another file than the call's, the stack
 /// tells more: the log of btrfs, say.
 #[inline(always)]
-pub fn waits_for_pages(place: u32, inode: Addr) {
+pub fn waits_for_pages(place: u32, inode: Addr, folio: Addr) {
     if let Some(partition) = at(place)
         && partition.inode == inode
     {
         partition.about_to = site::DATA;
+        partition.folio = folio;
     }
 }
 
@@ -283,7 +285,23 @@ pub fn waits_for_flush(place: u32) {
     let is_told = syncers().is_some_and(|all| unsafe { (&raw const (*all).told).read_volatile() } != 0);
     if let (true, Some(partition)) = (is_told, at(place)) {
         partition.about_to = site::FLUSH;
+        partition.folio = 0;
     }
+}
+
+/// For what the thread waits, as it was told, if that is still to come: where it was over before the thread could block, it
+/// blocks for something else.
+#[inline(always)]
+fn told(partition: &Partition) -> u32 {
+    let is_to_come = match partition.about_to {
+        0 => false,
+        site::FLUSH => activity::is_flushing(partition.journal),
+        _ => {
+            let flags: u64 = read::at(partition.folio, offset!(folio_flags)).unwrap_or(0);
+            flags >> (setting!(folio_writeback_bit) & 63) & 1 != 0
+        }
+    };
+    if is_to_come { partition.about_to } else { 0 }
 }
 
 /// Its thread may run again, and waits for a processor.

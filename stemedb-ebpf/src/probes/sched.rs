@@ -47,7 +47,8 @@ pub fn folio_wait_writeback(ctx: BtfTracePointContext) -> i32 {
         let mapping: *const u8 = ctx.arg(1);
         if place != 0 && !mapping.is_null() {
             // SAFETY: as above.
-            phases::waits_for_pages(place, unsafe { read::typed(mapping, offset!(mapping_host)) });
+            let inode = unsafe { read::typed(mapping, offset!(mapping_host)) };
+            phases::waits_for_pages(place, inode, ctx.arg(0));
         }
     }
     0

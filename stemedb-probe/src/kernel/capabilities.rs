@@ -167,7 +167,7 @@ pub const CAPABILITIES: &[Capability] = &[
             Hook {
                 name: "kallsyms+bpf_get_stack+folio_wait_writeback",
                 programs: &[tracepoint!("folio_wait_writeback" [Arg::To("folio"), Arg::To("address_space")])],
-                needs: &[Need::Cache],
+                needs: &[Need::Cache, Need::Mapped],
                 helpers: &[("get_stack", "4.18")],
                 typed: false,
             },

@@ -19,7 +19,7 @@ use super::programs::{self, ProgramFigures};
 use super::symbols;
 use super::syscalls::{self, Arch};
 use super::testrun;
-use super::types::{Cast, FOLIO_HEAD, FUA, Kind, PREFLUSH, SWAP};
+use super::types::{Cast, FOLIO_HEAD, FOLIO_WRITEBACK, FUA, Kind, PREFLUSH, SWAP};
 use crate::process;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("STEMEDB_EBPF_OBJECT"));
@@ -424,6 +424,9 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool, cast: Option<Cast>
         cast_type: cast.map_or(0, |cast| cast.to),
         paths: u32::from(has(Need::Paths) && has(Need::ExePath)),
         swap_flag: types.constant(SWAP).map_or(0, |bit| 1 << bit),
+        // Every kernel has it; what is never set stands for none.
+        folio_writeback_bit: types.constant(FOLIO_WRITEBACK).unwrap_or(63),
+        zero: 0,
         named_directories: sizes.named_directories,
     }
 }

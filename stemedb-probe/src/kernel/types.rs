@@ -22,6 +22,8 @@ pub fn tracepoint(name: &str) -> String {
 
 /// `PG_head` of `enum pageflags`: the bit of a folio of several pages.
 pub const FOLIO_HEAD: (&str, &str) = ("pageflags", "PG_head");
+/// `PG_writeback` of `enum pageflags`: the bit of a folio that is being written.
+pub const FOLIO_WRITEBACK: (&str, &str) = ("pageflags", "PG_writeback");
 /// `REQ_PREFLUSH` and `REQ_FUA`: bits of `request.cmd_flags`.
 pub const PREFLUSH: (&str, &str) = ("req_flag_bits", "__REQ_PREFLUSH");
 /// See [`PREFLUSH`].
@@ -34,7 +36,8 @@ pub const FLUSH_SEQUENCE: [(&str, &str); 2] = [("rqf_flags", "__RQF_FLUSH_SEQ"),
 /// See [`FLUSH_SEQUENCE`].
 pub const FLUSH_SEQUENCE_BEFORE: u32 = 4;
 /// Every constant that is asked for, beside the helpers.
-pub const CONSTANTS: &[(&str, &str)] = &[FOLIO_HEAD, PREFLUSH, FUA, SWAP, FLUSH_SEQUENCE[0], FLUSH_SEQUENCE[1]];
+pub const CONSTANTS: &[(&str, &str)] =
+    &[FOLIO_HEAD, FOLIO_WRITEBACK, PREFLUSH, FUA, SWAP, FLUSH_SEQUENCE[0], FLUSH_SEQUENCE[1]];
 
 /// The types of one kernel.
 pub struct KernelTypes {

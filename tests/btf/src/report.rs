@@ -6,7 +6,7 @@ use stemedb_probe::kernel::btf::Resolution;
 use stemedb_probe::kernel::capabilities::{COMPLETE_WITH_ERRNO, URING_COMPLETE_CQE};
 use stemedb_probe::kernel::hooks::{Capability, Hook};
 use stemedb_probe::kernel::object::Choice;
-use stemedb_probe::kernel::types::{FOLIO_HEAD, FUA, Kind, PREFLUSH, SWAP};
+use stemedb_probe::kernel::types::{FOLIO_HEAD, FOLIO_WRITEBACK, FUA, Kind, PREFLUSH, SWAP};
 use stemedb_probe::kernel::{CAPABILITIES, KernelError, Mode, Verdict};
 
 /// The modes, as on the command line.
@@ -69,6 +69,7 @@ fn constants(resolution: &Resolution) -> Rows {
     let row = |question: &str, answer: &str| (question.to_owned(), answer.to_owned());
     vec![
         row("constant PG_head", &head),
+        row("constant PG_writeback", &bit(FOLIO_WRITEBACK)),
         row("constant __REQ_PREFLUSH", &bit(PREFLUSH)),
         row("constant __REQ_FUA", &bit(FUA)),
         row("constant __REQ_SWAP", &bit(SWAP)),
