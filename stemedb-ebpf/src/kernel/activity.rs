@@ -134,10 +134,10 @@ pub extern "C" fn activity_change(place: u64, change: u64) -> u64 {
 /// Whether a request that waits for a flush is in flight.
 #[inline(always)]
 pub fn is_flushing(place: u32) -> bool {
-    // SAFETY: a number that is read at once.
-    at(place).is_some_and(|activity| {
-        matches!(phase_of(unsafe { (&raw const (*activity).counts).read_volatile() }), Phase::Flush)
-    })
+    let Some(activity) = at(place) else { return false };
+    // SAFETY: a number of a map value that is read at once.
+    let counts = unsafe { (&raw const (*activity).counts).read_volatile() };
+    matches!(phase_of(counts), Phase::Flush)
 }
 
 /// The sums now.
