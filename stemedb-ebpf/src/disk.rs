@@ -1,6 +1,7 @@
 //! Block I/O: what is kept of a request, and how requests are counted. Every type is `repr(C)` and without padding.
 
 use crate::slots::SLOTS;
+use crate::tables::bucket_of;
 
 /// Places for requests that are in flight, on all devices.
 pub const MAX_REQUESTS: u32 = 32_768;
@@ -109,21 +110,12 @@ pub struct DiskRequest {
     pub zero: [u32; 2],
 }
 
-/// The first place for a request: from its address by multiplications (Knuth, "The Art of Computer Programming", 6.4), because
-/// structures of requests lie at even distances. The lower half of the address is enough, and is no pointer to the verifier, which
-/// allows no arithmetic with one.
+/// The first place for a request, by its address. The lower half is enough, and is no pointer to the verifier, which allows no
+/// arithmetic with one.
 #[inline(always)]
 #[must_use]
 pub const fn request_place(lower: u32) -> u32 {
-    mixed(lower) >> (32 - MAX_REQUESTS.trailing_zeros())
-}
-
-/// A number whose upper bits depend on all of `lower`.
-#[inline(always)]
-#[must_use]
-pub const fn mixed(lower: u32) -> u32 {
-    let mixed = lower.wrapping_mul(0x9e37_79b1);
-    (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77)
+    bucket_of(lower, MAX_REQUESTS)
 }
 
 /// [`DiskRequest::flags`]: the device's cache is to be flushed first (`REQ_PREFLUSH`).

@@ -14,17 +14,7 @@
 fn main() {}
 
 #[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // Never reached: nothing here can panic.
-    loop {}
-}
-
-/// The licence that the kernel checks.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+mod object;
 
 #[cfg(target_arch = "bpf")]
 mod programs {

@@ -67,7 +67,6 @@ pod!(
     Event,
     FileKey,
     Inflight,
-    InflightKey,
     MappedStats,
     Pending,
     ProcessRule,

@@ -2,7 +2,6 @@
 //! the program itself. A table has buckets of places, each bucket's numbers in a line of the cache. A place is taken by an atomic
 //! change of its number from 0, and given back by a 0; there is no lock, and where a bucket is full, the caller counts a loss.
 
-use crate::disk::mixed;
 use crate::{DirEntry, TargetEntry};
 
 /// Places of a bucket.
@@ -11,11 +10,13 @@ pub const WAYS: u32 = 8;
 /// The numbers by which the places of a bucket are known; 0 where a place is free.
 pub type Ids = [u64; WAYS as usize];
 
-/// The bucket of a number, by its lower half.
+/// The bucket of a number, or its first place, by its lower half: from upper bits that depend on all of it, by multiplications (Knuth,
+/// "The Art of Computer Programming", 6.4), because structures lie at even distances. There are a power of two.
 #[inline(always)]
 #[must_use]
 pub const fn bucket_of(lower: u32, buckets: u32) -> u32 {
-    mixed(lower) >> (32 - buckets.trailing_zeros())
+    let mixed = lower.wrapping_mul(0x9e37_79b1);
+    (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77) >> (32 - buckets.trailing_zeros())
 }
 
 /// Buckets of the table of watched processes; process ids are given one after the other, and fill them evenly.

@@ -5,8 +5,8 @@
 //! is counted twice or not at all, because each event takes the time since the one before by a swap.
 
 use stemedb_ebpf::Lost;
-use stemedb_ebpf::disk::mixed;
 use stemedb_ebpf::phases::{ACTIVITY_PROBES, Activity, MAX_ACTIVITIES, Phase, Seen, part, phase_of};
+use stemedb_ebpf::tables::bucket_of;
 
 use super::atomic;
 use super::disk::now;
@@ -24,7 +24,7 @@ const KEY_SHIFT: u32 = 16;
 #[inline(never)]
 pub extern "C" fn activity_enter(key: u64) -> u64 {
     let key = key << KEY_SHIFT;
-    let first = mixed((key >> KEY_SHIFT) as u32) >> (32 - MAX_ACTIVITIES.trailing_zeros());
+    let first = bucket_of((key >> KEY_SHIFT) as u32, MAX_ACTIVITIES);
     for probe in 0..ACTIVITY_PROBES {
         let place = (first + probe) & (MAX_ACTIVITIES - 1);
         if joined(place, key) {

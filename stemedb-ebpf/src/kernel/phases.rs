@@ -4,10 +4,10 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_stack;
-use stemedb_ebpf::disk::mixed;
 use stemedb_ebpf::phases::{
     MAX_FRAMES, MAX_SYNCERS, Partition, Parts, Phase, SYNCER_PROBES, Syncers, add_up, site, state,
 };
+use stemedb_ebpf::tables::bucket_of;
 use stemedb_ebpf::{CARRIED_OUT_BY_NOBODY, Inflight, InflightKey, Lost};
 
 use super::activity;
@@ -23,7 +23,7 @@ const MASK: u32 = MAX_SYNCERS as u32 - 1;
 /// The first place of a call.
 #[inline(always)]
 fn place(id: u64) -> u32 {
-    mixed(id as u32) >> (32 - MAX_SYNCERS.trailing_zeros())
+    bucket_of(id as u32, MAX_SYNCERS as u32)
 }
 
 #[inline(always)]

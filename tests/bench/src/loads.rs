@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
+use stemedb_kernel_tests::fio;
 use stemedb_kernel_tests::fs::{Mount, run as run_tool};
 use stemedb_kernel_tests::load::Load as Process;
-use stemedb_kernel_tests::outcome::Outcome;
 
 /// The name of the processes of all loads but fio, as the kernel keeps it.
 pub(crate) const COMM: &str = "stemedb-workloa";
@@ -113,7 +113,7 @@ impl Places {
     pub(crate) fn run(&self, load: Load, time: Duration) -> Result<Done> {
         let folder = self.of(load);
         match load {
-            Load::Direct => fio(folder, time),
+            Load::Direct => direct(folder, time),
             Load::WalOnDisk | Load::Wal => pace("wal", folder, time, &[]),
             Load::Writes => pace("writes", folder, time, &[]),
             Load::Syncs => pace("syncs", folder, time, &[]),
@@ -136,18 +136,14 @@ pub(crate) fn pace(kind: &str, folder: &Path, time: Duration, more: &[&str]) -> 
     Ok(Done { calls, per_second: calls / number("seconds")?, p50_ns: number("p50_ns")?, p99_ns: number("p99_ns")? })
 }
 
-fn fio(folder: &Path, time: Duration) -> Result<Done> {
+fn direct(folder: &Path, time: Duration) -> Result<Done> {
     let mut command = std::process::Command::new("fio");
     command.args(["--name=bench", "--rw=randwrite", "--bs=4k", "--direct=1", "--ioengine=libaio", "--iodepth=32"]);
     command.args(["--time_based", "--randseed=1", "--output-format=json", "--size=64M"]);
     command.arg(format!("--runtime={}ms", time.as_millis()));
     command.arg(format!("--filename={}", folder.join("direct").display()));
-    let outcome = Outcome::of(&mut command).context("cannot run fio; `cargo xtask setup --tests` installs it")?;
-    ensure!(outcome.code == Some(0), "{outcome:?}");
-    // Warnings of fio stand before its JSON.
-    let json = outcome.stdout.find('{').and_then(|at| outcome.stdout.get(at..)).context("no JSON of fio's")?;
-    let report: Value = serde_json::from_str(json)?;
-    let write = &report["jobs"][0]["write"];
+    let job = fio::job(&mut command)?;
+    let write = &job["write"];
     let number = |value: &Value| value.as_f64().with_context(|| format!("not fio's report: {write}"));
     Ok(Done {
         calls: number(&write["total_ios"])?,

@@ -3,8 +3,10 @@
 use serde::Serialize;
 use stemedb_probe::kernel::CAPABILITIES;
 
+use crate::beside::Beside;
 use crate::events::Costs;
 use crate::loads::Load;
+use crate::tools::{BIOLATENCY, FSYNC_BY_SYSCALL, WRITES_BY_PROCESS};
 use crate::{agent, workloads};
 
 /// Everything that was measured.
@@ -45,43 +47,32 @@ pub(crate) fn page(report: &Report) -> String {
     )
 }
 
-/// How the names of those begin that are compared.
-const WATCHING: &str = "the agent, which watches it";
-/// See [`WATCHING`].
-const ELSEWHERE: &str = "the agent, which watches something else";
-/// See [`WATCHING`].
-const FLOOR: &str = "empty";
+/// What a load cost beside something.
+fn costs<'c>(all: &'c [Costs], load: Load, beside: &str) -> Option<&'c Costs> {
+    all.iter().find(|costs| costs.load == load.name() && costs.beside == beside)
+}
 
 /// What is aimed at, and what was measured.
 fn goals(report: &Report) -> String {
-    let cost = |load: Load, beside: &str| {
-        report
-            .events
-            .iter()
-            .find(|costs| costs.load == load.name() && costs.beside.starts_with(beside))
-            .map(|costs| costs.ns)
-    };
-    let of_block = |beside: &str| {
-        let found =
-            report.events.iter().find(|costs| costs.load == Load::Direct.name() && costs.beside.starts_with(beside));
-        found.map(|costs| {
-            let programs = costs.programs.iter().filter(|one| one.program.starts_with("block_"));
-            programs.map(|one| one.ns * one.runs).sum::<f64>()
-        })
+    let [watching, elsewhere, floor] = [Beside::Watching, Beside::Elsewhere, Beside::Floor].map(Beside::name);
+    let cost = |load, beside| costs(&report.events, load, beside).map(|costs| costs.ns);
+    let of_block = |beside| {
+        let programs = costs(&report.events, Load::Direct, beside)?.programs.iter();
+        Some(programs.filter(|one| one.program.starts_with("block_")).map(|one| one.ns * one.runs).sum::<f64>())
     };
     let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
-    let of = |load, beside| ratio(cost(load, WATCHING), cost(load, beside));
-    let percent = report.workloads.iter().find(|row| row.load == Load::WalOnDisk.name() && row.beside == WATCHING);
+    let of = |load, beside| ratio(cost(load, watching), cost(load, beside));
+    let percent = report.workloads.iter().find(|row| row.load == Load::WalOnDisk.name() && row.beside == watching);
     let ten = report.agent.iter().find(|row| row.targets == 10);
     let rows: Vec<(&str, Option<f64>, f64)> = vec![
-        ("programs for a watched write, of the floor", of(Load::Writes, FLOOR), 1.5),
-        ("the same, of bpftrace's", of(Load::Writes, "bpftrace, writes"), 0.5),
-        ("programs for a watched sync, of the floor", of(Load::Syncs, FLOOR), 1.5),
-        ("the same, of bpftrace's", of(Load::Syncs, "bpftrace, fsync by system"), 0.5),
-        ("programs for a block request, of biolatency's", ratio(of_block(WATCHING), of_block("biolatency")), 0.6),
+        ("programs for a watched write, of the floor", of(Load::Writes, floor), 1.5),
+        ("the same, of bpftrace's", of(Load::Writes, WRITES_BY_PROCESS), 0.5),
+        ("programs for a watched sync, of the floor", of(Load::Syncs, floor), 1.5),
+        ("the same, of bpftrace's", of(Load::Syncs, FSYNC_BY_SYSCALL), 0.5),
+        ("programs for a block request, of biolatency's", ratio(of_block(watching), of_block(BIOLATENCY)), 0.6),
         (
             "programs for calls of what is not watched, of the floor",
-            ratio(cost(Load::Calls, ELSEWHERE), cost(Load::Calls, FLOOR)),
+            ratio(cost(Load::Calls, elsewhere), cost(Load::Calls, floor)),
             1.0,
         ),
         ("WAL loop on a disk, lost percent", percent.map(|row| 100.0 - row.percent), 1.0),
@@ -106,23 +97,18 @@ fn goals(report: &Report) -> String {
 /// What single programs cost.
 pub(crate) fn events(all: &[Costs]) -> String {
     let mut out = String::new();
-    let mut last = "";
-    for costs in all {
-        if costs.load != last {
-            out += &format!(
-                "\n### {}\n\n| beside | ns a {} | of the floor | programs: ns a run (runs) |\n|---|---|---|---|\n",
-                costs.load, costs.unit
-            );
-            last = costs.load;
+    for load in all.chunk_by(|one, next| one.load == next.load) {
+        out += &format!(
+            "\n### {}\n\n| beside | ns a {} | of the floor | programs: ns a run (runs) |\n|---|---|---|---|\n",
+            load[0].load, load[0].unit
+        );
+        let floor = load.iter().find(|costs| costs.beside == Beside::Floor.name());
+        for costs in load.iter().filter(|costs| !costs.programs.is_empty()) {
+            let ratio = floor.map_or_else(String::new, |floor| format!("{:.2}", costs.ns / floor.ns));
+            let programs: Vec<String> =
+                costs.programs.iter().map(|one| format!("`{}` {:.0} ({:.2})", one.program, one.ns, one.runs)).collect();
+            out += &format!("| {} | {:.0} | {ratio} | {} |\n", costs.beside, costs.ns, programs.join(", "));
         }
-        if costs.programs.is_empty() {
-            continue;
-        }
-        let floor = all.iter().find(|other| other.load == costs.load && other.beside.starts_with("empty"));
-        let ratio = floor.map_or_else(String::new, |floor| format!("{:.2}", costs.ns / floor.ns));
-        let programs: Vec<String> =
-            costs.programs.iter().map(|one| format!("`{}` {:.0} ({:.2})", one.program, one.ns, one.runs)).collect();
-        out += &format!("| {} | {:.0} | {ratio} | {} |\n", costs.beside, costs.ns, programs.join(", "));
     }
     out
 }
@@ -130,26 +116,24 @@ pub(crate) fn events(all: &[Costs]) -> String {
 /// What whole workloads lose.
 pub(crate) fn workloads(all: &[workloads::Row]) -> String {
     let mut out = String::new();
-    let mut last = "";
-    for row in all {
-        if row.load != last {
-            out += &format!(
-                "\n### {}\n\n| beside | {}s a second | range | of the first | added ns | p50 us | p99 us |\n|---|---|---|---|---|---|---|\n",
-                row.load, row.unit
-            );
-            last = row.load;
-        }
+    for load in all.chunk_by(|one, next| one.load == next.load) {
         out += &format!(
-            "| {} | {:.0} | {:.0} to {:.0} | {:.1} % | {:.0} | {:.1} | {:.1} |\n",
-            row.beside,
-            row.per_second,
-            row.lowest,
-            row.highest,
-            row.percent,
-            row.added_ns,
-            row.p50_ns / 1e3,
-            row.p99_ns / 1e3
+            "\n### {}\n\n| beside | {}s a second | range | of the first | added ns | p50 us | p99 us |\n|---|---|---|---|---|---|---|\n",
+            load[0].load, load[0].unit
         );
+        for row in load {
+            out += &format!(
+                "| {} | {:.0} | {:.0} to {:.0} | {:.1} % | {:.0} | {:.1} | {:.1} |\n",
+                row.beside,
+                row.per_second,
+                row.lowest,
+                row.highest,
+                row.percent,
+                row.added_ns,
+                row.p50_ns / 1e3,
+                row.p99_ns / 1e3
+            );
+        }
     }
     out
 }
@@ -194,9 +178,9 @@ mod tests {
     #[test]
     fn a_goal_holds_or_does_not() {
         let all = vec![
-            costs("empty programs", 100.0),
-            costs("the agent, which watches it", 300.0),
-            costs("bpftrace, writes", 900.0),
+            costs(Beside::Floor.name(), 100.0),
+            costs(Beside::Watching.name(), 300.0),
+            costs(WRITES_BY_PROCESS, 900.0),
         ];
         let report =
             Report { kernel: String::new(), hooks: String::new(), events: all, workloads: vec![], agent: vec![] };

@@ -39,17 +39,19 @@ const WRITES: &str = "
         @us[comm] = hist((nsecs - @start[tid]) / 1000); @bytes[comm] = sum(args->ret); delete(@start[tid]);
     }";
 
+/// Names of tools that the agent is compared with by a goal.
+pub(crate) const FSYNC_BY_SYSCALL: &str = "bpftrace, fsync by system call";
+/// See [`FSYNC_BY_SYSCALL`].
+pub(crate) const WRITES_BY_PROCESS: &str = "bpftrace, writes by process";
+/// See [`FSYNC_BY_SYSCALL`].
+pub(crate) const BIOLATENCY: &str = "biolatency of libbpf-tools";
+
 /// Every tool. One that is not installed is left out, and the page says so.
 pub(crate) const TOOLS: &[Tool] = &[
-    Tool {
-        name: "bpftrace, fsync by system call",
-        program: "bpftrace",
-        arguments: &["-e", FSYNC_SYSCALL],
-        programs: 4,
-    },
+    Tool { name: FSYNC_BY_SYSCALL, program: "bpftrace", arguments: &["-e", FSYNC_SYSCALL], programs: 4 },
     Tool { name: "bpftrace, fsync by ext4", program: "bpftrace", arguments: &["-e", FSYNC_EXT4], programs: 2 },
-    Tool { name: "bpftrace, writes by process", program: "bpftrace", arguments: &["-e", WRITES], programs: 4 },
-    Tool { name: "biolatency of libbpf-tools", program: "biolatency", arguments: &["3600"], programs: 2 },
+    Tool { name: WRITES_BY_PROCESS, program: "bpftrace", arguments: &["-e", WRITES], programs: 4 },
+    Tool { name: BIOLATENCY, program: "biolatency", arguments: &["3600"], programs: 2 },
     Tool { name: "Rezolus", program: "rezolus", arguments: &[], programs: 8 },
 ];
 

@@ -31,13 +31,7 @@ pub fn run(dir: &Path, args: &[&str]) -> Result<Counts> {
         "--output-format=json",
     ]);
     command.arg(format!("--directory={}", dir.display())).args(args);
-    let outcome = Outcome::of(&mut command).context("cannot run fio; `cargo xtask setup --tests` installs it")?;
-    ensure!(outcome.code == Some(0), "{outcome:?}");
-    // Warnings of fio stand before its JSON.
-    let json = outcome.stdout.find('{').and_then(|at| outcome.stdout.get(at..)).context("no JSON of fio's")?;
-    let report: Value = serde_json::from_str(json)?;
-    let job = &report["jobs"][0];
-    ensure!(job["error"] == 0, "fio's job has failed: {job}");
+    let job = &job(&mut command)?;
     let number = |value: &Value| value.as_u64().with_context(|| format!("not fio's report: {job}"));
     Ok(Counts {
         writes: number(&job["write"]["total_ios"])?,
@@ -45,4 +39,16 @@ pub fn run(dir: &Path, args: &[&str]) -> Result<Counts> {
         // `total_ios` of 3.33 leaves out the fdatasyncs.
         syncs: number(&job["sync"]["lat_ns"]["N"])?,
     })
+}
+
+/// What fio reports of its one job, which must not have failed. The command asks for JSON.
+pub fn job(command: &mut Command) -> Result<Value> {
+    let outcome = Outcome::of(command).context("cannot run fio; `cargo xtask setup --tests` installs it")?;
+    ensure!(outcome.code == Some(0), "{outcome:?}");
+    // Warnings of fio stand before its JSON.
+    let json = outcome.stdout.find('{').and_then(|at| outcome.stdout.get(at..)).context("no JSON of fio's")?;
+    let mut report: Value = serde_json::from_str(json)?;
+    let job = report["jobs"][0].take();
+    ensure!(job["error"] == 0, "fio's job has failed: {job}");
+    Ok(job)
 }
