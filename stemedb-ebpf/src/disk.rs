@@ -1,28 +1,31 @@
 //! Block I/O: what is kept of a request, and how requests are counted. Every type is `repr(C)` and without padding.
 
 use crate::slots::SLOTS;
-use crate::tables::bucket_of;
+use crate::tables::{WAYS, bucket_of, cell_buckets};
+use crate::{MAX_CLASSES, MAX_TARGETS};
 
 /// Places for requests that are in flight, on all devices.
 pub const MAX_REQUESTS: u32 = 32_768;
-/// Places, one after the other, of which a request takes the first that is free.
-pub const REQUEST_PROBES: u32 = 8;
+/// Buckets of their table.
+pub const REQUEST_BUCKETS: u32 = MAX_REQUESTS / WAYS;
 /// Combinations of device, target, class, operation and origin that are told apart.
 pub const MAX_DISK_CELLS: u32 = 8_192;
+/// Buckets of their table.
+pub const DISK_BUCKETS: u32 = cell_buckets(MAX_DISK_CELLS);
 /// Devices whose latencies are told apart, for each target and for what is nobody's. Each has some kilobytes for a processor.
 pub const MAX_DISKS: u32 = 16;
 /// Operations of a device that most have: read, write, flush and one more.
 pub const DISK_OPS_EACH: u32 = 4;
 /// Kinds of failed requests that are told apart.
 pub const MAX_DISK_ERRORS: u32 = 1_024;
-/// Files whose writer is remembered; the ones that were used longest ago make room for others.
-pub const MAX_OWNERS: u32 = 65_536;
 /// Functions of the kernel that tell what a bio is; a name may be that of several.
 pub const MAX_END_FUNCTIONS: usize = 16;
 /// Threads that are about to write the superblock of a journal.
 pub const MAX_JOURNALS: u32 = 256;
-/// Combinations of file system and target with sync calls in flight.
-pub const MAX_WAITS: u32 = 4_096;
+/// File systems with sync calls in flight.
+pub const MAX_WAITS: u32 = 256;
+/// Places, one after the other, of which a file system takes the first that is free, for good.
+pub const WAIT_PROBES: u32 = 8;
 /// Bios of one request that are charged each to its own file; those behind are charged as the first.
 pub const MAX_BIOS: usize = 256;
 
@@ -80,8 +83,6 @@ pub const fn disk_op(number: u32) -> Option<DiskOp> {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct DiskRequest {
-    /// Address of its structure; 0 where the place is free.
-    pub address: u64,
     /// When it entered the block layer; 0 when that was not seen.
     pub start_ns: u64,
     /// When the driver got it the last time; 0 when it has not got it, or has given it back.
@@ -106,16 +107,18 @@ pub struct DiskRequest {
     pub activity: u16,
     /// What it adds there now: [`crate::phases::part`].
     pub part: u16,
+    /// Its own place in the table, from 1 on; 0 where it has none yet.
+    pub place: u32,
     /// Fills a line of the cache.
-    pub zero: [u32; 2],
+    pub zero: [u32; 3],
 }
 
-/// The first place for a request, by its address. The lower half is enough, and is no pointer to the verifier, which allows no
+/// The bucket of a request, by its address. The lower half is enough, and is no pointer to the verifier, which allows no
 /// arithmetic with one.
 #[inline(always)]
 #[must_use]
-pub const fn request_place(lower: u32) -> u32 {
-    bucket_of(lower, MAX_REQUESTS)
+pub const fn request_bucket(lower: u32) -> u32 {
+    bucket_of(lower, REQUEST_BUCKETS)
 }
 
 /// [`DiskRequest::flags`]: the device's cache is to be flushed first (`REQ_PREFLUSH`).
@@ -148,6 +151,40 @@ pub struct DiskKey {
     pub origin: u16,
 }
 
+impl DiskKey {
+    /// As one number, by which it has a place in its table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self) -> u64 {
+        let (target, class) = ((self.target & TARGET_MASK) as u64, (self.class & CLASS_MASK) as u64);
+        let (op, origin) = ((self.op & 0xf) as u64, (self.origin & 0xf) as u64);
+        self.dev as u64 | target << 32 | class << 40 | op << 52 | origin << 56 | TAKEN
+    }
+
+    /// What the number says.
+    #[must_use]
+    pub const fn of(word: u64) -> Self {
+        Self {
+            dev: word as u32,
+            target: target_of(word),
+            class: (word >> 40) as u32 & CLASS_MASK,
+            op: (word >> 52) as u16 & 0xf,
+            origin: (word >> 56) as u16 & 0xf,
+        }
+    }
+}
+
+/// Of a number that stands for a key: not zero.
+const TAKEN: u64 = 1 << 60;
+const TARGET_MASK: u32 = 0xff;
+const CLASS_MASK: u32 = 0xfff;
+
+/// All bits are nobody's.
+const fn target_of(word: u64) -> u32 {
+    let target = (word >> 32) as u32 & TARGET_MASK;
+    if target == TARGET_MASK { NO_TARGET } else { target }
+}
+
 /// Requests on one processor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -168,6 +205,21 @@ pub struct LatencyKey {
     pub target: u32,
     /// [`DiskOp`]
     pub op: u32,
+}
+
+impl LatencyKey {
+    /// As one number, by which it has a place in its table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self) -> u64 {
+        self.dev as u64 | ((self.target & TARGET_MASK) as u64) << 32 | ((self.op & 0xf) as u64) << 40 | TAKEN
+    }
+
+    /// What the number says.
+    #[must_use]
+    pub const fn of(word: u64) -> Self {
+        Self { dev: word as u32, target: target_of(word), op: (word >> 40) as u32 & 0xf }
+    }
 }
 
 /// Latencies on one processor; slots by [`crate::slots::latency_slot`].
@@ -222,30 +274,21 @@ pub struct DiskErrorKey {
     pub status: i16,
 }
 
-/// Who writes a file; the key is the address of its inode.
+/// How many sync calls wait on a file system, for each target.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Inode number, because an address is reused.
-    pub ino: u64,
-    /// Inode generation, because a number is reused.
-    pub generation: u32,
-    /// Index of the target.
-    pub target: u32,
-    /// Class of the file.
-    pub class: u32,
-    /// Zero.
-    pub zero: u32,
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// [`wait_word`] of the device of the superblock; 0 where the place is free.
+    pub dev: u64,
+    /// The calls, by the index of the target.
+    pub counts: [u64; MAX_TARGETS],
 }
 
-/// Whose sync calls wait on which file system.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WaitKey {
-    /// Device of the superblock, as in [`DiskRequest::dev`].
-    pub dev: u32,
-    /// Index of the target.
-    pub target: u32,
+/// A device as a number that is never zero.
+#[inline(always)]
+#[must_use]
+pub const fn wait_word(dev: u32) -> u64 {
+    dev as u64 | 1 << 32
 }
 
 /// Errors that the kernel recorded against files.
@@ -312,8 +355,9 @@ pub const END_FUNCTIONS: &[(&str, EndFunction)] = &[
     ("iomap_dio_bio_end_io", EndFunction::DirectIo),
 ];
 
-const _: () = assert!(size_of::<DiskRequest>() == 64 && size_of::<DiskKey>() == 16 && size_of::<Owner>() == 24);
+const _: () = assert!(size_of::<DiskRequest>() == 64 && size_of::<DiskKey>() == 16);
 const _: () = assert!(size_of::<LatencyStats>() == 8 * (2 + 2 * SLOTS) && size_of::<FlushStats>() == 8 * (2 + SLOTS));
+const _: () = assert!(MAX_TARGETS < TARGET_MASK as usize && MAX_CLASSES <= CLASS_MASK as usize + 1);
 const _: () = assert!(size_of::<DiskErrorKey>() == 16 && size_of::<LatencyKey>() == 12);
 
 #[cfg(test)]
@@ -329,15 +373,23 @@ mod tests {
 
     #[test]
     fn requests_at_even_distances_find_places() {
-        assert!(MAX_REQUESTS.is_power_of_two());
         for distance in [64, 320, 384, 448, 4096] {
-            let mut taken = vec![false; MAX_REQUESTS as usize];
+            let mut taken = vec![0; REQUEST_BUCKETS as usize];
             for n in 0..MAX_REQUESTS / 8 {
-                let first = request_place(0x1000_0000 + n * distance);
-                let places = (first..first + REQUEST_PROBES).map(|place| (place & (MAX_REQUESTS - 1)) as usize);
-                let free = places.into_iter().find(|place| !taken[*place]);
-                taken[free.unwrap_or_else(|| panic!("request {n} at distance {distance} has no place"))] = true;
+                taken[request_bucket(0x1000_0000 + n * distance) as usize] += 1;
             }
+            assert!(taken.iter().all(|count| *count <= WAYS), "{distance}");
+        }
+    }
+
+    #[test]
+    fn keys_are_numbers_and_back() {
+        for (target, class) in [(0, 0), (99, 4_095), (NO_TARGET, 1)] {
+            let key = DiskKey { dev: 0xfff_fffff, target, class, op: 5, origin: 3 };
+            assert_eq!(DiskKey::of(key.word()), key);
+            let key = LatencyKey { dev: 0, target, op: 5 };
+            assert_eq!(LatencyKey::of(key.word()), key);
+            assert_ne!(key.word(), 0);
         }
     }
 

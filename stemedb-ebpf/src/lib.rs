@@ -20,6 +20,7 @@ macro_rules! labels {
 }
 
 pub mod disk;
+pub mod files;
 pub mod glob;
 pub mod lost;
 pub mod offsets;
@@ -55,7 +56,8 @@ pod!(
     disk::FlushStats,
     disk::LatencyKey,
     disk::LatencyStats,
-    disk::WaitKey,
+    disk::Waits,
+    files::FileRecord,
     phases::Syncers,
     phases::WaitFunctions,
     tables::Processes,
@@ -65,10 +67,8 @@ pod!(
     DirEntry,
     ErrorKey,
     Event,
-    FileKey,
     Inflight,
     MappedStats,
-    Pending,
     ProcessRule,
     Resolved,
     Settings,

@@ -15,8 +15,30 @@ pub type Ids = [u64; WAYS as usize];
 #[inline(always)]
 #[must_use]
 pub const fn bucket_of(lower: u32, buckets: u32) -> u32 {
+    mixed(lower) >> (32 - buckets.trailing_zeros())
+}
+
+#[inline(always)]
+const fn mixed(lower: u32) -> u32 {
     let mixed = lower.wrapping_mul(0x9e37_79b1);
-    (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77) >> (32 - buckets.trailing_zeros())
+    (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77)
+}
+
+/// Buckets, one after the other, in which what is counted under a number may be: such a place is never given back.
+pub const CELL_PROBES: u32 = 4;
+
+/// The first bucket for what is counted under a number, of a number of buckets that is a power of two of at most sixteen bits.
+#[inline(always)]
+#[must_use]
+pub const fn cell_bucket(word: u64, buckets: u32) -> u32 {
+    (mixed((word ^ word >> 32) as u32) >> 16) & (buckets - 1)
+}
+
+/// How many buckets there are for a number of such places, at most sixteen bits.
+#[must_use]
+pub const fn cell_buckets(places: u32) -> u32 {
+    let buckets = places.div_ceil(WAYS).next_power_of_two();
+    if buckets > 1 << 16 { 1 << 16 } else { buckets }
 }
 
 /// Buckets of the table of watched processes; process ids are given one after the other, and fill them evenly.

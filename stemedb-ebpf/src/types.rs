@@ -1,5 +1,6 @@
 //! What is in the maps. Every type is `repr(C)` and without padding; the assertions hold the sizes.
 
+use crate::files::Pending;
 use crate::glob::Automaton;
 use crate::ops::{SYNC_OPS, WRITE_OPS};
 use crate::phases::PHASES;
@@ -19,6 +20,8 @@ pub const MAX_CLASS_RULES: usize = 32;
 pub const MAX_SYSCALLS: usize = 512;
 /// io_uring opcodes that [`Settings::op_of_uring`] covers.
 pub const MAX_URING_OPS: usize = 64;
+/// Classes of all targets together, `other` included.
+pub const MAX_CLASSES: usize = 1 << 12;
 /// Targets that a configuration may have.
 pub const MAX_TARGETS: usize = 64;
 
@@ -30,8 +33,6 @@ pub const MAX_INFLIGHT: u32 = 16_384;
 pub const INFLIGHT_BUCKETS: u32 = MAX_INFLIGHT / WAYS;
 /// Fsyncs of libaio that kernel threads work on at once.
 pub const MAX_AIO_SYNCS: u32 = 1_024;
-/// Files with writes that no sync has covered.
-pub const MAX_PENDING: u32 = 16_384;
 /// Class directories, and those on the way to one, of all targets together.
 pub const MAX_DIRS: u32 = 4_096;
 /// Cgroups whose processes are watched.
@@ -80,6 +81,8 @@ pub struct Settings {
     pub status_is_errno: u32,
     /// Number of targets.
     pub targets: u32,
+    /// Buckets of the map `LATENCY_CELLS`.
+    pub latency_buckets: u32,
     /// Not zero when `sched_switch` tells the state of the thread that leaves (5.18).
     pub switch_state: u32,
     /// Not zero when a worker of io_uring tells which request it carries out.
@@ -92,8 +95,6 @@ pub struct Settings {
     pub swap_flag: u32,
     /// Number of the bit in `folio.flags` that marks a folio which is being written (`PG_writeback`).
     pub folio_writeback_bit: u32,
-    /// Zero.
-    pub zero: u32,
     /// One bit for each target: whether a class of its files is known by the name of a directory ([`ANYWHERE`]).
     pub named_directories: u64,
 }
@@ -214,35 +215,6 @@ pub struct ChildEntry {
     pub below: u32,
 }
 
-/// A file, for as long as it is the same one: an address alone is reused after eviction, an inode
-/// number after unlink, but then the generation differs.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileKey {
-    /// Address of its `struct inode`.
-    pub inode: u64,
-    /// Inode number.
-    pub ino: u64,
-    /// Inode generation.
-    pub generation: u32,
-    /// The target that writes.
-    pub target: u32,
-}
-
-/// Writes to one file that no sync has covered yet.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pending {
-    /// When the first of them returned (nanoseconds of the monotonic clock); 0 when there is none.
-    pub first_ns: u64,
-    /// How many.
-    pub writes: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// When this entry was last used, for the agent's sweeper.
-    pub used_ns: u64,
-}
-
 /// A call or a request that has begun: one for each thread and operation, because calls nest (a write through a mapping
 /// can fault into another), and one for each asynchronous request.
 #[repr(C)]
@@ -272,10 +244,14 @@ impl InflightKey {
 pub struct Inflight {
     /// When it began.
     pub start_ns: u64,
-    /// The file; its address is zero when there is none.
-    pub file: FileKey,
+    /// By what its file is known ([`crate::files::file_word`]), where writes to it wait for a sync; 0 elsewhere.
+    pub file: u64,
     /// What the sync takes with it: the file's pending writes at its begin.
     pub group: Pending,
+    /// The record of that file: its place from 1 on; 0 where it has none.
+    pub record: u32,
+    /// Index of the target.
+    pub target: u32,
     /// `target * classes + class`.
     pub cell: u32,
     /// [`DURABLE`], [`GROUP`], [`UNRESOLVED`], [`FULL_SYNC`].
@@ -289,6 +265,10 @@ pub struct Inflight {
     pub partition: u32,
     /// Its own place in the table, from 1 on.
     pub place: u32,
+    /// Where it is among those that wait on a file system: the place of the [`crate::disk::Waits`] from 1 on; 0 where it is not.
+    pub waits: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// [`Inflight::flags`]: what this call writes is durable when it returns (`O_SYNC`, `O_DSYNC`, `RWF_SYNC`, `RWF_DSYNC`;
@@ -298,12 +278,10 @@ pub const DURABLE: u32 = 1;
 pub const GROUP: u32 = 2;
 /// [`Inflight::flags`]: the file of an `msync` could not be looked up, at its begin or since.
 pub const UNRESOLVED: u32 = 4;
-/// [`Inflight::flags`]: it is among those that wait on a file system ([`crate::disk::WaitKey`]).
-pub const WAITS: u32 = 16;
-/// [`Inflight::flags`]: a request, and it is not known yet who carries it out.
-pub const CARRIED_OUT_BY_NOBODY: u32 = 32;
 /// [`Inflight::flags`]: beside [`DURABLE`], it is `O_SYNC` or `RWF_SYNC`.
 pub const FULL_SYNC: u32 = 8;
+/// [`Inflight::flags`]: a request, and it is not known yet who carries it out.
+pub const CARRIED_OUT_BY_NOBODY: u32 = 16;
 
 /// Pages that stores through mappings made dirty, for one cell, on one processor.
 #[repr(C)]
@@ -361,7 +339,7 @@ pub struct WriteStats {
 
 const _: () = assert!(size_of::<SyncStats>() == 8 * (3 + PHASES.len() + SLOTS));
 const _: () = assert!(size_of::<WriteStats>() == 8 * (2 * WRITE_OPS + 5 + 2 * SLOTS + 2 * SIZE_SLOTS));
-const _: () = assert!(size_of::<Inflight>() == 88);
+const _: () = assert!(size_of::<Inflight>() == 80);
 
 /// Which failed calls are counted together.
 #[repr(C)]

@@ -24,7 +24,7 @@ use crate::files::{self, directories::Directories};
 use crate::kernel::{CAPABILITIES, How, Kernel, KernelError, Sizes};
 use crate::probes::ring::Ring;
 use crate::probes::slow as slow_calls;
-use crate::probes::{disks, errors, events, inflight, lost, mapped, pending, sync, waits, write};
+use crate::probes::{disks, errors, events, files as written, inflight, lost, mapped, sync, waits, write};
 use crate::process;
 use crate::slow::List;
 use crate::targets::Targets;
@@ -53,7 +53,7 @@ struct Readers {
     errors: errors::Reader,
     disks: disks::Reader,
     lost: lost::Reader,
-    pending: pending::Sweeper,
+    files: written::Reader,
     waits: waits::Sweeper,
     inflight: inflight::Reader,
 }
@@ -82,9 +82,7 @@ pub struct Agent {
     usage: HashMap<(u32, u32), Usage>,
     mounts: HashMap<Place, Mount>,
     devices: BTreeMap<u32, Device>,
-    pending_entries: u64,
     inflight_entries: u64,
-    lost_writes: u64,
     events_lost: u64,
     rescanned: Instant,
     rescan_again: bool,
@@ -114,7 +112,7 @@ impl Agent {
             errors: errors::Reader::new(&mut kernel, count)?,
             disks: disks::Reader::new(&mut kernel)?,
             lost: lost::Reader::new(&mut kernel)?,
-            pending: pending::Sweeper::new(&mut kernel)?,
+            files: written::Reader::new(&mut kernel)?,
             waits: waits::Sweeper::new(&mut kernel)?,
             inflight: inflight::Reader::new(&mut kernel)?,
         };
@@ -134,9 +132,7 @@ impl Agent {
             usage: HashMap::new(),
             mounts: HashMap::new(),
             devices: BTreeMap::new(),
-            pending_entries: 0,
             inflight_entries: 0,
-            lost_writes: 0,
             events_lost: 0,
             rescanned: Instant::now(),
             rescan_again: false,
@@ -271,12 +267,9 @@ impl Agent {
     }
 
     fn sweep(&mut self) {
-        let swept = self.readers.pending.sweep(pending::monotonic_ns());
-        self.pending_entries = swept.entries;
         let calls: Vec<_> = self.readers.inflight.calls().collect();
         self.inflight_entries = calls.len() as u64;
-        self.readers.waits.sweep(calls.into_iter(), pending::monotonic_ns());
-        self.lost_writes += swept.lost_writes;
+        self.readers.waits.sweep(calls.into_iter(), process::monotonic_ns());
     }
 
     /// The directories to measure, by target and class: opened as the target sees them.

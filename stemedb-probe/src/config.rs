@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use stemedb_ebpf::glob::{Automaton, MAX_ITEMS};
-use stemedb_ebpf::{CHILD_NAME, MAX_CLASS_RULES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE};
+use stemedb_ebpf::{
+    CHILD_NAME, MAX_CLASS_RULES, MAX_CLASSES, MAX_PROCESS_RULES, MAX_TARGETS, RULE_CGROUP, RULE_COMM, RULE_EXE,
+};
 
 use crate::kernel::{CAPABILITIES, Mode};
 
@@ -281,6 +283,7 @@ impl Config {
             ("targets", self.targets.len(), MAX_TARGETS),
             ("rules for processes (a unit counts twice)", rules, MAX_PROCESS_RULES),
             ("rules for file names", names, MAX_CLASS_RULES),
+            ("classes", self.classes().len(), MAX_CLASSES),
         ] {
             if count > max {
                 return bad!("{count} {what} are more than the kernel side holds ({max}); merge some with globs");

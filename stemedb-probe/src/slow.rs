@@ -7,8 +7,8 @@ use stemedb_ebpf::phases::{NO_PATH, PHASES, Parts, UNDIVIDED, UNLINKED};
 use stemedb_ebpf::slots::{BOUNDS_NS, SLOTS};
 
 use crate::export::families::op_name;
-use crate::probes::pending::monotonic_ns;
 use crate::probes::slow::Told;
+use crate::process::monotonic_ns;
 
 /// Calls in the list.
 pub const CAPACITY: usize = 128;

@@ -1,30 +1,26 @@
 //! The life of a watched call or request: what is kept at its begin, and what is added up at its end.
 
+use stemedb_ebpf::files::{Pending, file_word};
 use stemedb_ebpf::ops::{OPS, Op, SYNC_OPS, Way};
 use stemedb_ebpf::phases::Phase;
 use stemedb_ebpf::slots::{latency_slot, size_slot};
 use stemedb_ebpf::tables::bucket_of;
 use stemedb_ebpf::{
-    CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, FileKey, GROUP, INFLIGHT_BUCKETS, Inflight, InflightKey, Lost, Pending,
-    SYNC_CELL, UNRESOLVED,
+    CLASS_OTHER, DURABLE, ErrorKey, FULL_SYNC, GROUP, INFLIGHT_BUCKETS, Inflight, InflightKey, Lost, SYNC_CELL,
+    UNRESOLVED,
 };
 
-use super::atomic;
 use super::class;
 use super::disk::now;
 use super::file::File;
-use super::maps::{
-    ERRORS, INFLIGHT, INFLIGHT_IDS, PENDING, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, offset, setting,
-};
-use super::owners;
+use super::files;
+use super::maps::{ERRORS, INFLIGHT, INFLIGHT_IDS, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, setting};
 use super::phases;
 use super::read;
 use super::slow;
 use super::table;
 use super::waits;
 
-const BPF_NOEXIST: u64 = 1;
-const EEXIST: i32 = -17;
 /// `__O_SYNC | O_DSYNC` (include/uapi/asm-generic/fcntl.h)
 const O_SYNC: u32 = 0o4_010_000;
 /// include/uapi/linux/fs.h
@@ -33,8 +29,6 @@ const RWF_SYNC: u32 = 4;
 /// ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK (include/linux/errno.h): never seen
 /// by a program; the kernel enters the call again, or turns it into EINTR.
 const RESTART: core::ops::RangeInclusive<i64> = -516..=-512;
-
-const NO_GROUP: Pending = Pending { first_ns: 0, writes: 0, bytes: 0, used_ns: 0 };
 
 /// What begins.
 #[derive(Clone, Copy)]
@@ -72,14 +66,18 @@ pub fn begin(key: InflightKey, what: Begin, file: &File) {
     };
     *call = Inflight {
         start_ns: 0,
-        file: FileKey { inode: 0, ino: 0, generation: 0, target },
-        group: NO_GROUP,
+        file: 0,
+        group: Pending::NONE,
+        record: 0,
+        target,
         cell: target * setting!(classes) + CLASS_OTHER,
         flags,
         op: u32::from(op),
         dev: 0,
         partition: 0,
         place,
+        waits: 0,
+        zero: 0,
     };
     if file.is_there() {
         classify(call, file, op, target);
@@ -88,6 +86,9 @@ pub fn begin(key: InflightKey, what: Begin, file: &File) {
         phases::reserve(call, key, is_request, file);
     }
     call.start_ns = now();
+    if !is_sync(op) {
+        files::touch(call.record, call.start_ns);
+    }
     phases::begin(call, is_request);
 }
 
@@ -147,7 +148,7 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
     call.cell = target * setting!(classes) + class;
     if is_sync(op) {
         // Also that of a directory, and one that closes no group: each may wait for the journal.
-        makes_durable(call, file, target);
+        makes_durable(call, file);
     }
     if file.is_dir() {
         return;
@@ -155,13 +156,13 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
     if is_sync(op) {
         if closes_group(op) {
             call.flags |= GROUP;
-            call.file = key_of(file, target);
-            take_group(&call.file, &mut call.group);
+            call.record = files::file_written(file.inode, u64::from(target)) as u32;
+            call.file = file_word(file.inode, target);
+            files::take_group(call.record, &mut call.group);
         }
         return;
     }
-    let key = key_of(file, target);
-    owners::note(&key, class);
+    call.record = files::note(file.inode, target, class);
     if op == Op::Fallocate as u8 || op == Op::UringFallocate as u8 {
         return;
     }
@@ -172,16 +173,16 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
         _ => call.flags |= DURABLE,
     }
     if call.flags & DURABLE == 0 {
-        call.file = key;
+        call.file = file_word(file.inode, target);
     } else {
-        makes_durable(call, file, target);
+        makes_durable(call, file);
     }
 }
 
 #[inline(always)]
-fn makes_durable(call: &mut Inflight, file: &File, target: u32) {
+fn makes_durable(call: &mut Inflight, file: &File) {
     call.dev = waits::device_of(file.inode).unwrap_or(0);
-    waits::begin(call, target);
+    waits::begin(call);
 }
 
 /// Whether a sync makes all earlier writes to its file durable.
@@ -201,17 +202,6 @@ fn closes_group(op: u8) -> bool {
     MASK >> (op & 31) & 1 != 0
 }
 
-/// By what a file is known for as long as it is the same one.
-#[inline(always)]
-pub fn key_of(file: &File, target: u32) -> FileKey {
-    FileKey {
-        inode: file.inode,
-        ino: read::at(file.inode, offset!(inode_ino)).unwrap_or(0),
-        generation: read::at(file.inode, offset!(inode_generation)).unwrap_or(0),
-        target,
-    }
-}
-
 /// What is kept of a call or a request between its begin and its end.
 #[inline(always)]
 pub fn in_flight(key: InflightKey) -> Option<&'static mut Inflight> {
@@ -226,7 +216,7 @@ pub fn resolve(call: &mut Inflight, file: &File) {
         return;
     }
     // It has been in the class of what has none.
-    call.cell = call.cell - CLASS_OTHER + class::of(file, call.file.target);
+    call.cell = call.cell - CLASS_OTHER + class::of(file, call.target);
     call.flags &= !UNRESOLVED;
 }
 
@@ -362,8 +352,8 @@ fn end_write(call: &Inflight, op: u8, ret: i64, spent: Spent) {
     }
     if call.flags & DURABLE != 0 {
         end_durable(call, bytes, ret, spent);
-    } else if bytes != 0 && call.file.inode != 0 {
-        add_pending(&call.file, &Pending { first_ns: now, writes: 1, bytes, used_ns: now });
+    } else if bytes != 0 && call.file != 0 {
+        files::add_pending(call.record, call.file, &Pending { first_ns: now, writes: 1, bytes }, now);
     }
 }
 
@@ -373,63 +363,8 @@ fn end_durable(call: &Inflight, bytes: u64, ret: i64, spent: Spent) {
     let op = if call.flags & FULL_SYNC != 0 { Op::OSync } else { Op::ODsync };
     count_sync(call, op as u8, spent, ret, (u64::from(bytes != 0), bytes));
     if bytes != 0 {
-        let group = Pending { first_ns: call.start_ns, writes: 1, bytes, used_ns: 0 };
+        let group = Pending { first_ns: call.start_ns, writes: 1, bytes };
         end_group(call.cell, &group, spent.now);
-    }
-}
-
-/// Takes the writes that a sync will cover; what is written from here on belongs to the next one.
-///
-/// Writers on other processors go on meanwhile, and there is no lock. A writer sets `first_ns` before it counts itself, and looks
-/// again afterwards; a sync takes in the opposite order. So a time without a write is a writer's that is just about to
-/// count itself: it is dropped here, and that writer sets it anew.
-#[inline(always)]
-fn take_group(file: &FileKey, group: &mut Pending) {
-    let Some(pending) = PENDING.get_ptr_mut(file) else { return };
-    // SAFETY: atomics on a map value, which stays readable for as long as the program runs.
-    unsafe {
-        group.writes = atomic::swap(&raw mut (*pending).writes, 0);
-        group.bytes = atomic::swap(&raw mut (*pending).bytes, 0);
-        group.first_ns = atomic::swap(&raw mut (*pending).first_ns, 0);
-        if group.writes == 0 {
-            atomic::add(&raw mut (*pending).bytes, group.bytes);
-            group.bytes = 0;
-            group.first_ns = 0;
-        }
-    }
-}
-
-/// Adds writes to those of a file that wait.
-#[inline(always)]
-fn add_pending(file: &FileKey, more: &Pending) {
-    if let Some(pending) = PENDING.get_ptr_mut(file) {
-        return join(pending, more);
-    }
-    match PENDING.insert(file, more, BPF_NOEXIST) {
-        Ok(()) => {}
-        Err(EEXIST) => {
-            if let Some(pending) = PENDING.get_ptr_mut(file) {
-                join(pending, more);
-            }
-        }
-        Err(_) => lost(Lost::PendingFull),
-    }
-}
-
-/// The older `first_ns` stays.
-#[inline(always)]
-fn join(pending: *mut Pending, more: &Pending) {
-    // SAFETY: atomics on a map value.
-    unsafe {
-        let first = &raw mut (*pending).first_ns;
-        if atomic::set_if_zero(first, more.first_ns) > more.first_ns {
-            first.write_volatile(more.first_ns);
-        }
-        atomic::add(&raw mut (*pending).bytes, more.bytes);
-        atomic::add(&raw mut (*pending).writes, more.writes);
-        // See `take_group`.
-        atomic::set_if_zero(first, more.first_ns);
-        (&raw mut (*pending).used_ns).write_volatile(more.used_ns);
     }
 }
 
@@ -437,9 +372,7 @@ fn join(pending: *mut Pending, more: &Pending) {
 #[inline(always)]
 fn give_back(call: &Inflight) {
     if call.group.writes != 0 {
-        let mut group = call.group;
-        group.used_ns = call.start_ns;
-        add_pending(&call.file, &group);
+        files::add_pending(call.record, call.file, &call.group, call.start_ns);
     }
 }
 

@@ -7,8 +7,8 @@ use stemedb_ebpf::offsets::ABSENT;
 
 use super::class;
 use super::file::File;
+use super::files;
 use super::maps::{END_FUNCTIONS, JOURNALS, offset, offsets, volatile};
-use super::owners;
 use super::read::{self, Addr};
 use super::request::{Bio, host_of, is_swap};
 use super::rules;
@@ -64,7 +64,7 @@ pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
             }
             return charge;
         }
-        let owner = if charge.inode == 0 { None } else { owners::of(charge.inode) };
+        let owner = if charge.inode == 0 { None } else { files::owner(charge.inode) };
         if let Some(owner) = owner {
             charge.class = owner.class;
             charge.waited = charge.inode;
@@ -99,7 +99,7 @@ pub fn of_merged(bio: Bio, inode: Addr, first: &DiskKey) -> DiskKey {
     }
     // Who reads has it, not who has written it.
     let is_write = first.op == DiskOp::Write as u16;
-    let owner = if host == 0 || !is_write { None } else { owners::of(host) };
+    let owner = if host == 0 || !is_write { None } else { files::owner(host) };
     let (target, class, origin) = match owner {
         Some(owner) if owner.target == first.target => (owner.target, owner.class, first.origin),
         Some(owner) => (owner.target, owner.class, Origin::Writeback as u16),

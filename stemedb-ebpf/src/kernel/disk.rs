@@ -3,18 +3,22 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use stemedb_ebpf::Lost;
 use stemedb_ebpf::disk::{
-    ASKED_FLUSH, ASKED_FUA, DiskCounts, DiskErrorKey, DiskKey, DiskOp, DiskRequest, FAILED, FlushKey, FlushStats,
-    ISSUED, LatencyKey, LatencyStats, MAX_REQUESTS, Origin, REQUEST_PROBES, STALE_NS, request_place,
+    ASKED_FLUSH, ASKED_FUA, DISK_BUCKETS, DiskCounts, DiskErrorKey, DiskKey, DiskOp, DiskRequest, FAILED, FlushKey,
+    FlushStats, ISSUED, LatencyKey, LatencyStats, Origin, STALE_NS, request_bucket,
 };
 use stemedb_ebpf::phases::part;
 use stemedb_ebpf::slots::latency_slot;
+use stemedb_ebpf::tables::WAYS;
 
 use super::activity;
-use super::atomic;
 use super::charge::Charge;
-use super::maps::{self, DISK_COUNTS, DISK_ERRORS, DISK_FLUSHES, DISK_LATENCIES, NO_LATENCIES, REQUESTS, add, lost};
+use super::maps::{
+    self, DISK_CELLS, DISK_COUNTS, DISK_ERRORS, DISK_FLUSHES, DISK_LATENCIES, LATENCY_CELLS, NO_LATENCIES, REQUEST_IDS,
+    REQUESTS, add, lost, setting,
+};
 use super::phases;
-use super::read::{Addr, lower_half};
+use super::read::{self, Addr, lower_half};
+use super::table;
 use super::task;
 
 const BPF_NOEXIST: u64 = 1;
@@ -35,53 +39,64 @@ pub fn now() -> u64 {
 /// What is kept of one that has begun.
 #[inline(always)]
 pub fn known(address: Addr) -> Option<&'static mut DiskRequest> {
-    let first = request_place(lower_half(address));
-    for probe in 0..REQUEST_PROBES {
-        let place = REQUESTS.get_ptr_mut((first + probe) & (MAX_REQUESTS - 1))?;
-        // SAFETY: others change only whether a place is free, or is theirs; a request is in one place of the kernel at a time.
-        if unsafe { (&raw const (*place).address).read_volatile() } == address {
-            // SAFETY: as above.
-            return unsafe { place.as_mut() };
-        }
-    }
-    None
+    at(table::find(&REQUEST_IDS, request_bucket(lower_half(address)), address))
 }
 
-/// One whose end was not seen has left an entry, before the first place that is free or behind it; the first is overwritten, and what is
-/// behind is never found while this one is there.
 #[inline(always)]
-pub fn remember(request: &mut DiskRequest) {
-    let first = request_place(lower_half(request.address));
-    for probe in 0..REQUEST_PROBES {
-        let Some(place) = REQUESTS.get_ptr_mut((first + probe) & (MAX_REQUESTS - 1)) else { break };
-        // SAFETY: an atomic on a map value; who changes it from zero has the place, and a request is in one place of the kernel
-        // at a time.
-        unsafe {
-            let was = atomic::set_if_zero(&raw mut (*place).address, request.address);
-            if was == request.address {
-                become_part(&mut *place, part::NONE);
-            }
-            if was == 0 || was == request.address {
-                *place = *request;
-                return;
-            }
+fn at(place: u32) -> Option<&'static mut DiskRequest> {
+    if place == 0 {
+        return None;
+    }
+    // SAFETY: a request is in one place of the kernel at a time, and the place is its own until `forget`.
+    unsafe { REQUESTS.get_ptr_mut(place - 1)?.as_mut() }
+}
+
+/// Keeps what is known of a request or bio until its end. One by the same address has ended unseen.
+#[inline(always)]
+pub fn remember(address: Addr, request: &mut DiskRequest) {
+    let bucket = request_bucket(lower_half(address));
+    let mut place = table::find(&REQUEST_IDS, bucket, address);
+    if place != 0 {
+        missed(place);
+    } else {
+        place = table::take(&REQUEST_IDS, bucket, read::number(address));
+        if place == 0 {
+            place = stale(bucket, address);
         }
     }
-    // None is free. Those whose end was not seen are in the way.
+    let Some(kept) = at(place) else {
+        lost(Lost::RequestsFull);
+        become_part(request, part::NONE);
+        return;
+    };
+    request.place = place;
+    *kept = *request;
+}
+
+/// The end of the request at a place was not seen.
+#[inline(always)]
+pub fn missed(place: u32) {
+    if let Some(request) = at(place) {
+        lost(Lost::MissedCompletion);
+        become_part(request, part::NONE);
+    }
+}
+
+/// Takes the place of a request whose end was not seen; 0 where there is none.
+#[inline(always)]
+fn stale(bucket: u32, address: Addr) -> u32 {
     let now = now();
-    for probe in 0..REQUEST_PROBES {
-        let Some(place) = REQUESTS.get_ptr_mut((first + probe) & (MAX_REQUESTS - 1)) else { break };
-        // SAFETY: a place whose request has ended long ago is nobody's.
-        unsafe {
-            if now - (*place).start_ns.max((*place).issue_ns).min(now) > STALE_NS {
-                become_part(&mut *place, part::NONE);
-                *place = *request;
-                return;
-            }
+    for way in 0..WAYS {
+        let place = bucket * WAYS + way + 1;
+        let id = table::id_at(&REQUEST_IDS, place);
+        let Some(request) = at(place) else { continue };
+        let begun = request.start_ns.max(request.issue_ns);
+        if now.saturating_sub(begun) > STALE_NS && table::change(&REQUEST_IDS, place, id, read::number(address)) {
+            missed(place);
+            return place;
         }
     }
-    lost(Lost::RequestsFull);
-    become_part(request, part::NONE);
+    0
 }
 
 /// Makes a request that has just begun a part of what those look at who may wait for it in sync calls.
@@ -143,9 +158,8 @@ pub fn at_device(request: &DiskRequest) -> u16 {
 
 /// What is kept of one that begins like this.
 #[inline(always)]
-pub fn begun(address: Addr, op: DiskOp, dev: u32, charge: &Charge, flags: u16) -> DiskRequest {
+pub fn begun(op: DiskOp, dev: u32, charge: &Charge, flags: u16) -> DiskRequest {
     DiskRequest {
-        address,
         start_ns: 0,
         issue_ns: 0,
         inode: charge.inode,
@@ -158,15 +172,15 @@ pub fn begun(address: Addr, op: DiskOp, dev: u32, charge: &Charge, flags: u16) -
         bytes: 0,
         activity: 0,
         part: part::NONE,
-        zero: [0; 2],
+        place: 0,
+        zero: [0; 3],
     }
 }
 
 /// Forgets one that has ended, or goes on as part of another.
 #[inline(always)]
-pub fn forget(request: &mut DiskRequest) {
-    // SAFETY: of a reference; from here on the place is another's.
-    unsafe { (&raw mut request.address).write_volatile(0) }
+pub fn forget(request: &DiskRequest) {
+    table::free(&REQUEST_IDS, request.place);
 }
 
 /// Adds what has ended.
@@ -184,11 +198,10 @@ pub fn add_counts(key: &DiskKey, ios: u64, bytes: u64) {
 
 #[inline(always)]
 fn counts(key: &DiskKey) -> Option<*mut DiskCounts> {
-    if let Some(found) = DISK_COUNTS.get_ptr_mut(key) {
-        return Some(found);
+    match table::cell(&DISK_CELLS, DISK_BUCKETS, key.word()) {
+        0 => None,
+        place => DISK_COUNTS.get_ptr_mut(place - 1),
     }
-    let _ = DISK_COUNTS.insert(key, &DiskCounts { ios: 0, bytes: 0 }, BPF_NOEXIST);
-    DISK_COUNTS.get_ptr_mut(key)
 }
 
 /// What comes back from the driver, once all of it has.
@@ -238,13 +251,10 @@ pub fn end(request: &DiskRequest, op: DiskOp) {
 
 #[inline(always)]
 fn latencies(key: &LatencyKey) -> Option<*mut LatencyStats> {
-    if let Some(found) = DISK_LATENCIES.get_ptr_mut(key) {
-        return Some(found);
-    }
-    // SAFETY: nobody writes to it.
-    let none = unsafe { &*NO_LATENCIES.get_ptr(0)? };
-    let _ = DISK_LATENCIES.insert(key, none, BPF_NOEXIST);
-    let found = DISK_LATENCIES.get_ptr_mut(key);
+    let found = match table::cell(&LATENCY_CELLS, setting!(latency_buckets), key.word()) {
+        0 => None,
+        place => DISK_LATENCIES.get_ptr_mut(place - 1),
+    };
     if found.is_none() {
         lost(Lost::DisksFull);
     }

@@ -3,19 +3,20 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use stemedb_ebpf::disk::{
-    DiskCounts, DiskErrorKey, DiskKey, DiskRequest, EndFunctions, FileErrorKey, FlushKey, FlushStats, LatencyKey,
-    LatencyStats, MAX_DISK_CELLS, MAX_DISK_ERRORS, MAX_JOURNALS, MAX_OWNERS, MAX_REQUESTS, MAX_WAITS, Owner, WaitKey,
+    DISK_BUCKETS, DiskCounts, DiskErrorKey, DiskRequest, EndFunctions, FileErrorKey, FlushKey, FlushStats,
+    LatencyStats, MAX_DISK_ERRORS, MAX_JOURNALS, MAX_REQUESTS, MAX_WAITS, REQUEST_BUCKETS, Waits,
 };
+use stemedb_ebpf::files::{FILE_BUCKETS, FileRecord, MAX_FILES};
 use stemedb_ebpf::offsets::Offsets;
 use stemedb_ebpf::ops::NO_OP;
 use stemedb_ebpf::phases::{
     Activity, MAX_ACTIVITIES, MAX_SYNCERS, Partition, SLOW_PATH, SlowCall, Syncers, WaitFunctions,
 };
-use stemedb_ebpf::tables::{DIR_BUCKETS, Dirs, Ids, PROCESS_BUCKETS, Processes};
+use stemedb_ebpf::tables::{DIR_BUCKETS, Dirs, Ids, PROCESS_BUCKETS, Processes, WAYS};
 use stemedb_ebpf::{
-    ChildEntry, ChildKey, ClassRule, ErrorKey, Event, FileKey, INFLIGHT_BUCKETS, Inflight, LOST, Lost, MAX_AIO_SYNCS,
-    MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESS_RULES, MAX_SYSCALLS,
-    MAX_URING_OPS, MappedStats, Pending, ProcessRule, Resolved, Settings, SyncStats, TargetEntry, WriteStats,
+    ChildEntry, ChildKey, ClassRule, ErrorKey, Event, INFLIGHT_BUCKETS, Inflight, LOST, Lost, MAX_AIO_SYNCS,
+    MAX_CGROUPS, MAX_CLASS_RULES, MAX_DIRS, MAX_ERRORS, MAX_INFLIGHT, MAX_PROCESS_RULES, MAX_SYSCALLS, MAX_URING_OPS,
+    MappedStats, ProcessRule, Resolved, Settings, SyncStats, TargetEntry, WriteStats,
 };
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h, from 5.5): the agent changes it by the same atomic operations.
@@ -53,9 +54,13 @@ pub static INFLIGHT_IDS: Array<Ids> = Array::with_max_entries(INFLIGHT_BUCKETS, 
 #[map]
 pub static INFLIGHT: Array<Inflight> = Array::with_max_entries(MAX_INFLIGHT, SHARED);
 
-/// Writes that no sync has made durable yet, by file.
+/// By what files are known that targets write.
 #[map]
-pub static PENDING: HashMap<FileKey, Pending> = HashMap::with_max_entries(MAX_PENDING, 0);
+pub static FILE_IDS: Array<Ids> = Array::with_max_entries(FILE_BUCKETS, SHARED);
+
+/// What is known of them.
+#[map]
+pub static FILES: Array<FileRecord> = Array::with_max_entries(MAX_FILES, SHARED);
 
 /// Index: `cell * SYNC_CELL + op`.
 #[map]
@@ -77,18 +82,29 @@ pub static AIO_SYNCS: HashMap<u32, u64> = HashMap::with_max_entries(MAX_AIO_SYNC
 #[map]
 pub static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(MAX_ERRORS, 0);
 
-/// Block requests that have begun and not ended; see [`stemedb_ebpf::disk::request_place`]. An array, because every request of the
-/// machine is put in, looked up twice and taken out, and a hash map takes half a microsecond for these.
+/// By what block requests are known that have begun and not ended.
+#[map]
+pub static REQUEST_IDS: Array<Ids> = Array::with_max_entries(REQUEST_BUCKETS, SHARED);
+
+/// What is kept of them.
 #[map]
 pub static REQUESTS: Array<DiskRequest> = Array::with_max_entries(MAX_REQUESTS, 0);
 
-/// Block requests that have ended.
+/// Under what block requests that have ended are counted: [`stemedb_ebpf::disk::DiskKey::word`].
 #[map]
-pub static DISK_COUNTS: PerCpuHashMap<DiskKey, DiskCounts> = PerCpuHashMap::with_max_entries(MAX_DISK_CELLS, 0);
+pub static DISK_CELLS: Array<Ids> = Array::with_max_entries(DISK_BUCKETS, SHARED);
 
-/// Their latencies. All memory is there from the start: an entry that is made on demand may find none for a moment, and is lost.
+/// Their counts.
 #[map]
-pub static DISK_LATENCIES: PerCpuHashMap<LatencyKey, LatencyStats> = PerCpuHashMap::with_max_entries(1, 0);
+pub static DISK_COUNTS: PerCpuArray<DiskCounts> = PerCpuArray::with_max_entries(DISK_BUCKETS * WAYS, 0);
+
+/// Under what their latencies are counted: [`stemedb_ebpf::disk::LatencyKey::word`].
+#[map]
+pub static LATENCY_CELLS: Array<Ids> = Array::with_max_entries(1, SHARED);
+
+/// Their latencies.
+#[map]
+pub static DISK_LATENCIES: PerCpuArray<LatencyStats> = PerCpuArray::with_max_entries(1, 0);
 
 /// The flushes that they asked for.
 #[map]
@@ -102,10 +118,6 @@ pub static DISK_ERRORS: HashMap<DiskErrorKey, u64> = HashMap::with_max_entries(M
 #[map]
 pub static FILE_ERRORS: HashMap<FileErrorKey, u64> = HashMap::with_max_entries(MAX_DISK_ERRORS, 0);
 
-/// Who writes a file, by the address of its inode.
-#[map]
-pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(MAX_OWNERS, 0);
-
 /// Functions that end bios and buffers. One value.
 #[map]
 pub static END_FUNCTIONS: Array<EndFunctions> = Array::with_max_entries(1, 0);
@@ -114,9 +126,9 @@ pub static END_FUNCTIONS: Array<EndFunctions> = Array::with_max_entries(1, 0);
 #[map]
 pub static JOURNALS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(MAX_JOURNALS, 0);
 
-/// How many sync calls are in flight.
+/// How many sync calls are in flight on each file system.
 #[map]
-pub static WAITS: HashMap<WaitKey, u64> = HashMap::with_max_entries(MAX_WAITS, 0);
+pub static WAITS: Array<Waits> = Array::with_max_entries(MAX_WAITS, SHARED);
 
 /// What new entries of the maps of histograms are copied from: too large for the stack.
 #[map]
@@ -206,13 +218,13 @@ static SETTINGS: Settings = Settings {
     requests_start: 0,
     status_is_errno: 0,
     targets: 0,
+    latency_buckets: 1,
     switch_state: 0,
     workers: 0,
     cast_type: 0,
     paths: 0,
     swap_flag: 0,
     folio_writeback_bit: 0,
-    zero: 0,
     named_directories: 0,
 };
 
@@ -314,9 +326,15 @@ pub fn add_n<const N: usize>(counts: &mut [u64; N], index: usize, n: u64) {
 /// Counts something that is missing from the figures.
 #[inline(always)]
 pub fn lost(reason: Lost) {
+    lost_many(reason, 1);
+}
+
+/// Counts several things that are missing.
+#[inline(always)]
+pub fn lost_many(reason: Lost, n: u64) {
     if let Some(count) = LOST_COUNTS.get_ptr_mut(reason as u32) {
         // SAFETY: an atomic on a map value: another program may interrupt this one on its processor.
-        unsafe { super::atomic::add(count, 1) }
+        unsafe { super::atomic::add(count, n) }
     }
 }
 

@@ -35,9 +35,9 @@ pub fn block_bio_queue(ctx: BtfTracePointContext) -> i32 {
     let bytes = bio.bytes();
     // The flush before its data cannot be told from these.
     let flags = asked(flags) & if bytes == 0 { !0 } else { !ASKED_FLUSH };
-    let mut request = DiskRequest { issue_ns: now(), bytes, ..begun(bio.address(), op, dev, &charge, flags | ISSUED) };
+    let mut request = DiskRequest { issue_ns: now(), bytes, ..begun(op, dev, &charge, flags | ISSUED) };
     join(&mut request, &charge, bytes == 0, true);
-    remember(&mut request);
+    remember(bio.address(), &mut request);
     0
 }
 

@@ -10,7 +10,7 @@ use stemedb_ebpf::{CLASS_OTHER, Lost};
 use crate::kernel::charge::{self, Charge};
 use crate::kernel::disk::{
     add_counts, at_device, become_part, begun, count_error, end, end_at_device, failed, forget, join, key_of, known,
-    now, remember,
+    missed, now, remember,
 };
 use crate::kernel::maps::{lost, setting};
 use crate::kernel::read::Addr;
@@ -41,9 +41,9 @@ pub fn block_getrq(ctx: BtfTracePointContext) -> i32 {
 fn start(address: Addr, bio: Bio, flags: u32, dev: u32) {
     let Some(op) = op_of(flags) else { return };
     let charge = charge::of_submitted(bio, op, dev);
-    let mut request = DiskRequest { start_ns: now(), ..begun(address, op, dev, &charge, asked(flags)) };
+    let mut request = DiskRequest { start_ns: now(), ..begun(op, dev, &charge, asked(flags)) };
     join(&mut request, &charge, bio.bytes() == 0, false);
-    remember(&mut request);
+    remember(address, &mut request);
 }
 
 /// What is kept of a request. Where its begin was told of its bio only, it is the request's from here on.
@@ -65,9 +65,9 @@ fn of(rq: Request) -> Option<&'static mut DiskRequest> {
         if let Some(begun) = known(bio.address())
             && begun.flags & ISSUED == 0
         {
-            let mut request = DiskRequest { address: rq.address(), ..*begun };
+            let mut request = *begun;
             forget(begun);
-            remember(&mut request);
+            remember(rq.address(), &mut request);
             return known(rq.address());
         }
         bio = bio.next();
@@ -83,16 +83,21 @@ pub fn block_rq_issue(ctx: BtfTracePointContext) -> i32 {
     let Some(op) = rq.op() else { return 0 };
     let now = now();
     if let Some(request) = of(rq) {
-        request.issue_ns = now;
-        request.flags |= ISSUED;
-        become_part(request, at_device(request));
-        return 0;
+        if request.issue_ns == 0 {
+            request.issue_ns = now;
+            request.flags |= ISSUED;
+            become_part(request, at_device(request));
+            return 0;
+        }
+        // The driver has not given it back: it has ended unseen, and this one begins without being told of.
+        missed(request.place);
+        forget(request);
     }
     // A flush that the block layer sends has no begin; others have begun before the agent.
     let origin = if matches!(op, DiskOp::Flush) { Origin::Direct } else { Origin::Unknown };
     let charge = Charge { origin, ..charge::UNKNOWN };
     let flags = if matches!(op, DiskOp::Flush) { 0 } else { asked(rq.flags()) };
-    remember(&mut DiskRequest { issue_ns: now, ..begun(rq.address(), op, rq.device(), &charge, flags | ISSUED) });
+    remember(rq.address(), &mut DiskRequest { issue_ns: now, ..begun(op, rq.device(), &charge, flags | ISSUED) });
     0
 }
 

@@ -6,11 +6,11 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use stemedb_ebpf::{CLASS_OTHER, Lost};
 
-use crate::kernel::call;
 use crate::kernel::class;
+use crate::kernel::disk::now;
 use crate::kernel::file::File;
+use crate::kernel::files;
 use crate::kernel::maps::{MAPPED_STATS, lost, offset, setting};
-use crate::kernel::owners;
 use crate::kernel::read::{self, Addr};
 use crate::kernel::task;
 
@@ -24,14 +24,14 @@ pub fn writeback_dirty_folio(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: typed arguments of the tracepoint.
     let (host, pages) = unsafe { (read::typed::<Addr>(mapping, offset!(mapping_host)), pages_of(folio)) };
-    let Some(file) = File::of_inode(host) else { return 0 };
+    let Some(file) = File::of_inode(read::number(host)) else { return 0 };
     let class = if file.dentry == 0 {
         lost(Lost::MappedFile);
         CLASS_OTHER
     } else {
         class::of(&file, thread.target)
     };
-    owners::note(&call::key_of(&file, thread.target), class);
+    files::touch(files::note(file.inode, thread.target, class), now());
     if let Some(stats) = MAPPED_STATS.get_ptr_mut(thread.target * setting!(classes) + class) {
         // SAFETY: this processor's own value.
         let stats = unsafe { &mut *stats };

@@ -6,10 +6,10 @@ use stemedb_ebpf::slots::SLOTS;
 use super::Agent;
 use crate::config::Slow;
 use crate::kernel::KernelError;
-use crate::probes::pending::monotonic_ns;
 use crate::probes::ring::Ring;
 use crate::probes::slow::{Threshold, Told, take_next};
 use crate::probes::{add_slots, split_cell};
+use crate::process::monotonic_ns;
 use crate::slow::{Call, FIRST_NS, List};
 
 /// Calls that are taken in one go: whoever asks for figures is not kept waiting.

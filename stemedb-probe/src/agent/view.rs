@@ -1,6 +1,8 @@
 //! Makes a snapshot: each map is read once, and what the agent knows by itself is put beside it.
 
-use stemedb_ebpf::{Lost, MAX_DIRS, MAX_INFLIGHT, MAX_PENDING, MAX_PROCESSES};
+use stemedb_ebpf::disk::MAX_REQUESTS;
+use stemedb_ebpf::files::MAX_FILES;
+use stemedb_ebpf::{Lost, MAX_DIRS, MAX_INFLIGHT, MAX_PROCESSES};
 
 use super::Agent;
 use crate::config::FilePattern;
@@ -13,7 +15,6 @@ impl Agent {
     pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         let programs = self.kernel.program_figures();
         let readers = &mut self.readers;
-        readers.lost.set(Lost::PendingSwept, self.lost_writes);
         readers.lost.set(Lost::InotifyOverflow, self.directories.overflows());
         readers.lost.set(Lost::Recursion, programs.iter().map(|program| program.recursion_misses).sum());
         let disks = self.readers.disks.read()?;
@@ -96,7 +97,8 @@ impl Agent {
         vec![
             state("targets", self.targets.processes().len() as u64, MAX_PROCESSES),
             state("inflight", self.inflight_entries, MAX_INFLIGHT),
-            state("pending", self.pending_entries, MAX_PENDING),
+            state("files", self.readers.files.count(), MAX_FILES),
+            state("requests", self.readers.disks.in_flight(), MAX_REQUESTS),
             state("dirs", dirs, MAX_DIRS),
             state("children", children, MAX_DIRS),
         ]

@@ -15,6 +15,11 @@ use crate::snapshot::Snapshot;
 pub fn status(snapshot: &Snapshot, uptime_seconds: f64) -> Value {
     let lost: Map<String, Value> =
         LOST.iter().zip(&snapshot.lost).map(|((reason, _), n)| ((*reason).to_owned(), json!(n))).collect();
+    let maps: Map<String, Value> = snapshot
+        .maps
+        .iter()
+        .map(|map| (map.name.to_owned(), json!({ "entries": map.entries, "capacity": map.capacity })))
+        .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": snapshot.kernel,
@@ -29,6 +34,7 @@ pub fn status(snapshot: &Snapshot, uptime_seconds: f64) -> Value {
         "errors": errors(snapshot),
         "devices": snapshot.devices.values().collect::<Vec<_>>(),
         "disks": disks::status(snapshot),
+        "maps": maps,
         "lost": lost,
     })
 }

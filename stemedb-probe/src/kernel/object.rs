@@ -9,6 +9,7 @@ use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use stemedb_ebpf::disk::{DISK_OPS_EACH, LatencyStats, MAX_DISKS};
 use stemedb_ebpf::offsets::{Need, Offsets};
+use stemedb_ebpf::tables::{WAYS, cell_buckets};
 use stemedb_ebpf::{RDONLY_CAST, RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
 
 use super::attach::{Attached, explain};
@@ -185,8 +186,8 @@ impl Kernel {
             .map_err(|error| BtfError::Parse { path: path.to_owned(), why: error.to_string() })?;
         // Ids of another file are not those of the kernel.
         let cast = if path == own { resolution.kernel.cast() } else { None };
-        let settings = settings(sizes, &resolution, choice.raw, cast);
         let disks = if resolution.lacks(Need::Block).is_none() { sizes.disks(process::possible_cpus()) } else { 1 };
+        let settings = settings(sizes, disks, &resolution, choice.raw, cast);
         let mut object = if choice.raw { raw_object() } else { OBJECT.to_vec() };
         put_cast(&mut object, cast);
         let ebpf = EbpfLoader::new()
@@ -196,7 +197,8 @@ impl Kernel {
             .map_max_entries("SYNC_STATS", sizes.cells() * SYNC_CELL)
             .map_max_entries("WRITE_STATS", sizes.cells())
             .map_max_entries("MAPPED_STATS", sizes.cells())
-            .map_max_entries("DISK_LATENCIES", disks * DISK_OPS_EACH)
+            .map_max_entries("LATENCY_CELLS", settings.latency_buckets)
+            .map_max_entries("DISK_LATENCIES", settings.latency_buckets * WAYS)
             .map_max_entries("DISK_FLUSHES", disks)
             .map_max_entries("SLOW", sizes.slow_bytes)
             .load(&object)?;
@@ -395,7 +397,7 @@ fn fs_is(file: &std::fs::File, magics: &[libc::c_long]) -> bool {
     unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) == 0 && magics.contains(&stat.assume_init().f_type) }
 }
 
-fn settings(sizes: Sizes, resolution: &Resolution, raw: bool, cast: Option<Cast>) -> Settings {
+fn settings(sizes: Sizes, disks: u32, resolution: &Resolution, raw: bool, cast: Option<Cast>) -> Settings {
     let types = &resolution.kernel;
     let has = |need| resolution.lacks(need).is_none();
     let in_cqe = types.check(Kind::Tracepoint, &URING_COMPLETE_CQE).is_ok();
@@ -419,6 +421,7 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool, cast: Option<Cast>
         requests_start: u32::from(types.check(Kind::Tracepoint, &REQUEST_START).is_ok()),
         status_is_errno: u32::from(types.check(Kind::Tracepoint, &COMPLETE_WITH_ERRNO).is_ok()),
         targets: sizes.targets,
+        latency_buckets: cell_buckets(disks * DISK_OPS_EACH),
         switch_state: u32::from(types.check(Kind::Tracepoint, &SWITCH_WITH_STATE).is_ok()),
         workers: u32::from(has(Need::Workers)),
         cast_type: cast.map_or(0, |cast| cast.to),
@@ -426,7 +429,6 @@ fn settings(sizes: Sizes, resolution: &Resolution, raw: bool, cast: Option<Cast>
         swap_flag: types.constant(SWAP).map_or(0, |bit| 1 << bit),
         // Every kernel has it; what is never set stands for none.
         folio_writeback_bit: types.constant(FOLIO_WRITEBACK).unwrap_or(63),
-        zero: 0,
         named_directories: sizes.named_directories,
     }
 }

@@ -1,16 +1,19 @@
 //! Block I/O: counts, latencies, flushes and failures by device.
 
-use aya::maps::{HashMap, MapData, PerCpuHashMap};
+use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap};
 use serde::Serialize;
 use stemedb_ebpf::disk::{
     DISK_OPS, DiskCounts, DiskErrorKey, DiskKey, FileErrorKey, FlushKey, FlushStats, LatencyKey, LatencyStats,
     NO_TARGET, ORIGINS,
 };
 use stemedb_ebpf::slots::SLOTS;
+use stemedb_ebpf::tables::Ids;
 
 use super::add_slots;
 use super::errors;
+use super::table;
 use super::write::Slots;
+use crate::kernel::shared::Shared;
 use crate::kernel::{Kernel, KernelError};
 
 /// Everything about block I/O.
@@ -94,8 +97,11 @@ pub struct DiskErrorSeries {
 
 /// Reads the maps.
 pub struct Reader {
-    counts: PerCpuHashMap<MapData, DiskKey, DiskCounts>,
-    latencies: PerCpuHashMap<MapData, LatencyKey, LatencyStats>,
+    cells: Shared<Ids>,
+    counts: PerCpuArray<MapData, DiskCounts>,
+    latency_cells: Shared<Ids>,
+    latencies: PerCpuArray<MapData, LatencyStats>,
+    requests: Shared<Ids>,
     flushes: PerCpuHashMap<MapData, FlushKey, FlushStats>,
     errors: HashMap<MapData, DiskErrorKey, u64>,
     file_errors: HashMap<MapData, FileErrorKey, u64>,
@@ -105,19 +111,27 @@ impl Reader {
     /// Takes the maps.
     pub fn new(kernel: &mut Kernel) -> Result<Self, KernelError> {
         Ok(Self {
+            cells: Shared::new(kernel, "DISK_CELLS")?,
             counts: kernel.take("DISK_COUNTS")?,
+            latency_cells: Shared::new(kernel, "LATENCY_CELLS")?,
             latencies: kernel.take("DISK_LATENCIES")?,
+            requests: Shared::new(kernel, "REQUEST_IDS")?,
             flushes: kernel.take("DISK_FLUSHES")?,
             errors: kernel.take("DISK_ERRORS")?,
             file_errors: kernel.take("FILE_ERRORS")?,
         })
     }
 
+    /// Requests, and bios of devices that take none, that have begun and not ended.
+    pub fn in_flight(&self) -> u64 {
+        table::taken(&self.requests).count() as u64
+    }
+
     /// Everything, in a fixed order.
     pub fn read(&self) -> Result<Disks, KernelError> {
         let mut out = Disks::default();
-        for entry in &self.counts {
-            let (key, values) = entry?;
+        for (place, word) in table::taken(&self.cells) {
+            let (key, values) = (DiskKey::of(word), self.counts.get(&place, 0)?);
             out.counts.push(CountSeries {
                 dev: key.dev,
                 target: target(key.target),
@@ -128,8 +142,8 @@ impl Reader {
                 bytes: values.iter().map(|value| value.bytes).sum(),
             });
         }
-        for entry in &self.latencies {
-            let (key, values) = entry?;
+        for (place, word) in table::taken(&self.latency_cells) {
+            let (key, values) = (LatencyKey::of(word), self.latencies.get(&place, 0)?);
             let (mut queue, mut device) = (none(), none());
             for value in values.iter() {
                 queue.sum += value.queue_sum_ns;

@@ -1,8 +1,9 @@
 //! Calls and requests that have begun and not ended.
 
 use stemedb_ebpf::Inflight;
-use stemedb_ebpf::tables::{Ids, WAYS};
+use stemedb_ebpf::tables::Ids;
 
+use super::table;
 use crate::kernel::shared::Shared;
 use crate::kernel::{Kernel, KernelError};
 
@@ -20,11 +21,6 @@ impl Reader {
 
     /// Those that are there now.
     pub fn calls(&self) -> impl Iterator<Item = Inflight> {
-        let buckets = (0..self.ids.len()).filter_map(|bucket| Some((bucket, self.ids.read(bucket)?)));
-        let taken = buckets.flat_map(|(bucket, ids)| {
-            let places = ids.into_iter().enumerate().filter(|(_, id)| *id != 0);
-            places.map(move |(way, _)| bucket * WAYS as usize + way)
-        });
-        taken.filter_map(|place| self.calls.read(place))
+        table::taken(&self.ids).filter_map(|(place, _)| self.calls.read(place as usize))
     }
 }

@@ -3,13 +3,14 @@
 pub mod disks;
 pub mod errors;
 pub mod events;
+pub mod files;
 pub mod inflight;
 pub mod lost;
 pub mod mapped;
-pub mod pending;
 pub mod ring;
 pub mod slow;
 pub mod sync;
+mod table;
 pub mod waits;
 pub mod write;
 

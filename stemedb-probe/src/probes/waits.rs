@@ -2,40 +2,60 @@
 //! ever count it down, and a journal's I/O would be charged to who does not wait.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::{HashMap, MapData};
-use stemedb_ebpf::disk::WaitKey;
-use stemedb_ebpf::{Inflight, WAITS};
+use stemedb_ebpf::disk::{Waits, wait_word};
+use stemedb_ebpf::{Inflight, MAX_TARGETS};
 
+use crate::kernel::shared::Shared;
 use crate::kernel::{Kernel, KernelError};
 
 /// A call that has been in flight for so long has ended unseen, or is of no use to tell whose I/O is whose.
 const LONG_NS: u64 = 120_000_000_000;
 
+/// [`Waits::dev`] and the index of a target.
+type Wait = (u64, usize);
+
 /// Takes away counts that no call stands behind.
 pub struct Sweeper {
-    waits: HashMap<MapData, WaitKey, u64>,
+    waits: Shared<Waits>,
     /// Those that were so the last time: a call may have begun or ended in between.
-    suspects: HashSet<WaitKey>,
+    suspects: HashSet<Wait>,
 }
 
 impl Sweeper {
     /// Takes the map.
     pub fn new(kernel: &mut Kernel) -> Result<Self, KernelError> {
-        Ok(Self { waits: kernel.take("WAITS")?, suspects: HashSet::new() })
+        Ok(Self { waits: Shared::new(kernel, "WAITS")?, suspects: HashSet::new() })
     }
 
     /// Looks at all counts, given the calls in flight.
     pub fn sweep(&mut self, calls: impl Iterator<Item = Inflight>, now_ns: u64) {
         let young = |call: &Inflight| now_ns.saturating_sub(call.start_ns) < LONG_NS;
-        let waiting = calls.filter(|call| call.flags & WAITS != 0 && young(call));
-        let backed: HashSet<WaitKey> =
-            waiting.map(|call| WaitKey { dev: call.dev, target: call.file.target }).collect();
-        let counted = self.waits.iter().flatten().filter(|(_, count)| *count != 0).map(|(key, _)| key);
-        let without: HashSet<WaitKey> = counted.filter(|key| !backed.contains(key)).collect();
-        for key in without.intersection(&self.suspects) {
-            let _ = self.waits.remove(key);
+        let waiting = calls.filter(|call| call.waits != 0 && young(call));
+        let backed: HashSet<Wait> = waiting.map(|call| (wait_word(call.dev), call.target as usize)).collect();
+        let mut without = HashSet::new();
+        for place in 0..self.waits.len() {
+            let Some(waits) = self.waits.read(place).filter(|waits| waits.dev != 0) else { continue };
+            for target in (0..MAX_TARGETS).filter(|target| waits.counts[*target] != 0) {
+                let wait = (waits.dev, target);
+                if backed.contains(&wait) {
+                    continue;
+                }
+                if self.suspects.contains(&wait) {
+                    self.forget(place, wait, waits.counts[target]);
+                }
+                without.insert(wait);
+            }
         }
         self.suspects = without;
+    }
+
+    /// Sets a count to zero, unless it has changed.
+    fn forget(&self, place: usize, (_, target): Wait, count: u64) {
+        let Some(waits) = self.waits.at(place) else { return };
+        // SAFETY: in bounds and aligned, and others change it by atomic instructions, too.
+        let number = unsafe { AtomicU64::from_ptr(&raw mut (*waits.as_ptr()).counts[target]) };
+        let _ = number.compare_exchange(count, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
