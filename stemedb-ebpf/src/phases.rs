@@ -142,8 +142,10 @@ pub struct Partition {
     pub inode: u64,
     /// For what the thread is about to wait: the [`site`]s of the next time that it blocks, where that has been told; else 0.
     pub about_to: u32,
-    /// Zero.
-    pub zero: u32,
+    /// The device whose journal it may wait for; 0 when there is none.
+    pub dev: u32,
+    /// By what the I/O of its file is known, until [`Partition::file`] and [`Partition::journal`] have been looked for.
+    pub wants: u64,
     /// Address of the folio that it waits for then; 0 for a flush.
     pub folio: u64,
 }
@@ -352,7 +354,7 @@ pub const NO_PATH: u32 = 2;
 pub const UNDIVIDED: u32 = 4;
 
 const _: () = assert!(size_of::<Activity>() == 64 && size_of::<Seen>() == 40 && size_of::<SlowCall>() == 144);
-const _: () = assert!(size_of::<Partition>() == 8 * (1 + 2 * PHASES.len()) + 16 + 40 + 40);
+const _: () = assert!(size_of::<Partition>() == 8 * (1 + 2 * PHASES.len()) + 16 + 40 + 48);
 const _: () = assert!(WAIT_FUNCTIONS.len() <= MAX_WAIT_FUNCTIONS && MAX_WAIT_FUNCTIONS.is_power_of_two());
 
 #[cfg(test)]

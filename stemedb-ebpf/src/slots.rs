@@ -66,25 +66,79 @@ const fn clamp(value: u64) -> u64 {
 }
 
 /// 1 if `value` is above `bound`, else 0, for values up to [`HIGHEST`]. Without a branch: BPF has no instruction that sets a
-/// register by a comparison, and eight branches in a row are 256 ways for the verifier.
+/// register by a comparison, and a branch is two ways for the verifier.
 #[inline(always)]
 const fn exceeds(value: u64, bound: u64) -> u64 {
     bound.wrapping_sub(value) >> 63
 }
 
-/// The slot of a duration in nanoseconds: the number of bounds below it, by eight steps.
+/// A number whose products with 1, 3, 7 ... 2^64-1 differ in their six highest bits (de Bruijn).
+const DE_BRUIJN: u64 = 0x03f7_9d71_b4cb_0a89;
+
+/// The lengths in bits by those six bits.
+static LENGTHS: [u8; 64] = {
+    let mut out = [0; 64];
+    let mut length = 1;
+    while length <= 64 {
+        let at = ((u64::MAX >> (64 - length)).wrapping_mul(DE_BRUIJN) >> 58) as usize;
+        assert!(out[at] == 0, "two lengths have the same place");
+        out[at] = length;
+        length += 1;
+    }
+    out
+};
+
+/// How many bits a number has that is not zero: BPF has no instruction that counts zeros.
+#[inline(always)]
+fn length(value: u64) -> u32 {
+    let mut ones = value;
+    let mut shift = 1;
+    while shift < 64 {
+        ones |= ones >> shift;
+        shift <<= 1;
+    }
+    LENGTHS[masked::<64>((ones.wrapping_mul(DE_BRUIJN) >> 58) as usize)] as u32
+}
+
+/// Bits after the highest one by which a number finds its [`FIRST_SLOTS`]: fewer, and two bounds could be in between.
+const FINE_BITS: u32 = 4;
+/// Lengths in bits of the lowest and the highest bound.
+const LENGTH_MIN: u32 = 64 - BOUNDS_NS[0].leading_zeros();
+const LENGTH_MAX: u32 = 64 - BOUNDS_NS[BOUNDS - 1].leading_zeros();
+
+/// The slot of the smallest number with a length and the [`FINE_BITS`] that follow its highest bit.
+static FIRST_SLOTS: [u8; 512] = {
+    let mut out = [0; 512];
+    let mut at = 0;
+    while at < ((LENGTH_MAX - LENGTH_MIN + 1) << FINE_BITS) as usize {
+        let shift = LENGTH_MIN + (at >> FINE_BITS) as u32 - 1 - FINE_BITS;
+        let least = ((1 << FINE_BITS | at & ((1 << FINE_BITS) - 1)) as u64) << shift;
+        let mut slot = 0;
+        while slot < BOUNDS && BOUNDS_NS[slot] < least {
+            slot += 1;
+        }
+        assert!(BOUNDS_NS[slot + 1] >= least + (1 << shift) - 1, "two bounds are in between");
+        out[at] = slot as u8;
+        at += 1;
+    }
+    out
+};
+
+/// The slot of a duration in nanoseconds: the number of bounds below it. Its highest bits tell that but for one bound.
 #[inline(always)]
 #[must_use]
 #[allow(clippy::cast_possible_truncation, reason = "at most 255")]
 pub fn latency_slot(ns: u64) -> usize {
-    let ns = clamp(ns);
-    let mut slot = 0_usize;
-    let mut step = 128_usize;
-    while step > 0 {
-        slot += step * exceeds(ns, BOUNDS_NS[masked::<256>(slot + step - 1)]) as usize;
-        step >>= 1;
-    }
-    masked::<256>(slot)
+    // What is above all bounds is made so many ones, and what is below is made so short, that the table has it.
+    let above = exceeds(clamp(ns), (1 << LENGTH_MAX) - 1).wrapping_neg();
+    let ns = (ns | above) & ((1 << LENGTH_MAX) - 1);
+    let below = exceeds(1 << (LENGTH_MIN - 1), ns).wrapping_neg();
+    let at_least = ns & !below | below & 1 << (LENGTH_MIN - 1);
+    let length = length(at_least);
+    let fine = at_least >> ((length - 1 - FINE_BITS) & 63) & ((1 << FINE_BITS) - 1);
+    let at = (u64::from(length - LENGTH_MIN) << FINE_BITS | fine) as usize;
+    let slot = FIRST_SLOTS[masked::<512>(at)] as usize;
+    masked::<256>(slot + exceeds(ns, BOUNDS_NS[masked::<256>(slot)]) as usize)
 }
 
 /// `index & (N - 1)`, for an index that is below `N`, a power of two. The compiler knows that this changes nothing and would
@@ -119,17 +173,8 @@ pub fn size_slot(value: u64) -> usize {
     if value == 0 {
         return 0;
     }
-    // There is no count-leading-zeros instruction in BPF; this is the bit length of `value - 1`.
-    let mut rest = clamp(value - 1);
-    let mut bits = 0;
-    let mut step = 32;
-    while step > 0 {
-        let above = step * exceeds(rest, (1 << step) - 1);
-        rest >>= above;
-        bits += above as usize;
-        step >>= 1;
-    }
-    bits += rest as usize;
+    // The length of `value - 1`, which may be zero.
+    let bits = length(clamp(value - 1) << 1 | 1) as usize - 1;
     let slot = bits + 1;
     if slot < SIZE_SLOTS { slot } else { SIZE_SLOTS - 1 }
 }

@@ -119,20 +119,12 @@ fn at(place: u32) -> Option<&'static mut Inflight> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn inflight_take(id: u64) -> u64 {
-    let known = table::find(&INFLIGHT_IDS, bucket(id), id);
-    if let Some(missed) = at(known) {
+    let (place, is_known) = table::find_or_take(&INFLIGHT_IDS, bucket(id), id);
+    if is_known && let Some(missed) = at(place) {
         lost(Lost::MissedExit);
         leave(missed);
-        return u64::from(known);
     }
-    u64::from(table::take(&INFLIGHT_IDS, bucket(id), id))
-}
-
-/// The place of what is known by `id`; 0 where there is none. Global, as above.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn inflight_find(id: u64) -> u64 {
-    u64::from(table::find(&INFLIGHT_IDS, bucket(id), id))
+    u64::from(place)
 }
 
 /// What is in flight no more, however it ends.
@@ -156,7 +148,7 @@ fn classify(call: &mut Inflight, file: &File, op: u8, target: u32) {
     if is_sync(op) {
         if closes_group(op) {
             call.flags |= GROUP;
-            call.record = files::file_written(file.inode, u64::from(target)) as u32;
+            call.record = files::written(file.inode, target);
             call.file = file_word(file.inode, target);
             files::take_group(call.record, &mut call.group);
         }
@@ -205,7 +197,7 @@ fn closes_group(op: u8) -> bool {
 /// What is kept of a call or a request between its begin and its end.
 #[inline(always)]
 pub fn in_flight(key: InflightKey) -> Option<&'static mut Inflight> {
-    at(inflight_find(key.id) as u32)
+    at(table::find(&INFLIGHT_IDS, bucket(key.id), key.id))
 }
 
 /// Charges a call to its file after all, if that has been found. What was mapped at the call's begin is mapped at its end, unless
@@ -232,7 +224,7 @@ pub fn end(key: InflightKey, ret: i64) {
 #[inline(always)]
 pub fn finish(call: &Inflight, ret: i64) {
     let op = call.op as u8;
-    let now = phases::phases_close(u64::from(call.partition), call.start_ns);
+    let now = phases::close(call.partition, call.start_ns);
     if RESTART.contains(&ret) {
         lost(Lost::Restarted);
         give_back(call);

@@ -43,7 +43,8 @@ pub const UNKNOWN: Charge =
 /// The charge of a request as the thread that is running submits it.
 #[inline(always)]
 pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
-    let mut charge = Charge { target: task::target(), class: CLASS_OTHER, origin: Origin::Direct, inode: 0, waited: 0 };
+    let task = task::current();
+    let mut charge = Charge { target: task::target(task), class: CLASS_OTHER, origin: Origin::Direct, inode: 0, waited: 0 };
     let is_watched = charge.target != NO_TARGET;
     if !bio.is_there() || !matches!(op, DiskOp::Read | DiskOp::Write) {
         return charge;
@@ -56,7 +57,7 @@ pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
     charge.inode = host_of(page);
     let end = end_function(bio.end());
     if matches!(op, DiskOp::Write) {
-        if let Some(on) = journal(bio, end, page, charge.inode, dev) {
+        if let Some(on) = journal(task, bio, end, page, &charge, dev) {
             charge.origin = Origin::Journal;
             charge.waited = u64::from(on);
             if !is_watched {
@@ -75,7 +76,7 @@ pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
             return charge;
         }
         if !is_watched {
-            if task::is_of_the_kernel() {
+            if task::is_of_the_kernel(task) {
                 charge.origin = Origin::Writeback;
             }
             return charge;
@@ -143,7 +144,7 @@ fn end_function(address: Addr) -> u32 {
 
 /// The file system whose journal or log this is, if it is one: its device.
 #[inline(always)]
-fn journal(bio: Bio, end: u32, page: Addr, inode: Addr, dev: u32) -> Option<u32> {
+fn journal(task: *const u8, bio: Bio, end: u32, page: Addr, charge: &Charge, dev: u32) -> Option<u32> {
     if end == EndFunction::Journal as u32 {
         return Some(dev);
     }
@@ -159,17 +160,17 @@ fn journal(bio: Bio, end: u32, page: Addr, inode: Addr, dev: u32) -> Option<u32>
             return Some(dev);
         }
     }
-    if is_jbd2() {
+    if is_jbd2(task) {
         // Revoke records are buffers like others. Beside the journal it writes the data of files, and nothing else.
-        return (inode == 0 || !is_file(inode)).then_some(dev);
+        return (charge.inode == 0 || !is_file(charge.inode)).then_some(dev);
     }
-    btrfs_log(page, inode)
+    btrfs_log(page, charge.inode)
 }
 
 /// Whether the current thread is a journal's own (`kjournald2`, fs/jbd2/journal.c).
 #[inline(always)]
-fn is_jbd2() -> bool {
-    task::is_of_the_kernel() && rules::comm_of(task::current() as Addr).is_some_and(|comm| comm[..5] == *b"jbd2/")
+fn is_jbd2(task: *const u8) -> bool {
+    task::is_of_the_kernel(task) && rules::comm_of(task as Addr).is_some_and(|comm| comm[..5] == *b"jbd2/")
 }
 
 /// Whether an inode is that of a regular file.

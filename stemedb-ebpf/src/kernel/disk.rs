@@ -55,14 +55,11 @@ fn at(place: u32) -> Option<&'static mut DiskRequest> {
 #[inline(always)]
 pub fn remember(address: Addr, request: &mut DiskRequest) {
     let bucket = request_bucket(lower_half(address));
-    let mut place = table::find(&REQUEST_IDS, bucket, address);
-    if place != 0 {
+    let (mut place, is_known) = table::find_or_take(&REQUEST_IDS, bucket, read::number(address));
+    if is_known {
         missed(place);
-    } else {
-        place = table::take(&REQUEST_IDS, bucket, read::number(address));
-        if place == 0 {
-            place = stale(bucket, address);
-        }
+    } else if place == 0 {
+        place = stale(bucket, address);
     }
     let Some(kept) = at(place) else {
         lost(Lost::RequestsFull);

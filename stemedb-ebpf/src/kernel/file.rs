@@ -5,7 +5,6 @@ use stemedb_ebpf::ops::SYNC_OPS;
 
 use super::maps::{lost, offset};
 use super::read::{self, Addr};
-use super::task;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
@@ -83,12 +82,12 @@ pub enum Descriptor {
     Unreadable,
 }
 
-/// Looks up a file descriptor of the current thread: `current->files->fdt->fd[fd]`.
+/// Looks up a file descriptor of the current thread, whose structure this is: `current->files->fdt->fd[fd]`.
 #[inline(always)]
-pub fn descriptor(fd: u32) -> Descriptor {
+pub fn descriptor(task: *const u8, fd: u32) -> Descriptor {
     // SAFETY: the current task is a typed pointer, and so is what is loaded from it.
     let (max, table) = unsafe {
-        let files: *const u8 = read::typed(task::current(), offset!(task_files));
+        let files: *const u8 = read::typed(task, offset!(task_files));
         if files.is_null() {
             return Descriptor::Closed;
         }

@@ -55,6 +55,14 @@ pub fn note(inode: Addr, target: u32, class: u32) -> u32 {
     place
 }
 
+/// The place of the record of a file that a target has written; 0 where there is none.
+#[inline(always)]
+pub fn written(inode: Addr, target: u32) -> u32 {
+    let place = table::find(&FILE_IDS, file_bucket(inode as u32), file_word(inode, target));
+    let (ino, generation) = identity(inode);
+    if is_same(place, ino, generation) { place } else { 0 }
+}
+
 /// The record at a place is in use.
 #[inline(always)]
 pub fn touch(place: u32, now_ns: u64) {
@@ -118,15 +126,6 @@ pub extern "C" fn file_record(inode: u64, target: u64) -> u64 {
         return u64::from(place);
     }
     0
-}
-
-/// The place of the record of a file that a target has written; 0 where there is none. Global, as above.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn file_written(inode: u64, target: u64) -> u64 {
-    let place = table::find(&FILE_IDS, file_bucket(inode as u32), file_word(inode, target as u32));
-    let (ino, generation) = identity(inode);
-    if is_same(place, ino, generation) { u64::from(place) } else { 0 }
 }
 
 /// What [`owner`] unpacks: 0 where nobody is known. Global, as above.

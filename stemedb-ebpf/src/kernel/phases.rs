@@ -68,7 +68,22 @@ fn at(place: u32) -> Option<&'static mut Partition> {
 /// The activity of the file, and that of the journal, that the call at a place may wait for.
 #[inline(always)]
 pub fn waits_for(place: u32) -> (u32, u32) {
-    at(place).map_or((0, 0), |call| (call.file, call.journal))
+    at(place).map_or((0, 0), |call| {
+        find_activities(call);
+        (call.file, call.journal)
+    })
+}
+
+/// The call uses the activities of its file and of its journal from here on. Not before it submits something or waits: a sync that finds
+/// nothing to do does neither.
+#[inline(always)]
+fn find_activities(call: &mut Partition) {
+    if call.wants == 0 {
+        return;
+    }
+    call.file = activity::activity_enter(call.wants) as u32;
+    call.journal = if call.dev == 0 { 0 } else { activity::activity_enter(u64::from(call.dev)) as u32 };
+    call.wants = 0;
 }
 
 /// Takes a place for a call that is about to begin. Nothing is charged to it until [`begin`].
@@ -96,8 +111,12 @@ pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: &F
     new.thread = thread;
     (new.open_file, new.inode) = (file.at, file.inode);
     // What has no file, or several, knows of what it submits by itself.
-    new.file = activity::activity_enter(if new.inode == 0 { id | 1 << 40 } else { new.inode }) as u32;
-    new.journal = if call.dev == 0 { 0 } else { activity::activity_enter(u64::from(call.dev)) as u32 };
+    new.wants = if new.inode == 0 { id | 1 << 40 } else { new.inode };
+    new.dev = call.dev;
+    (new.file, new.journal) = (0, 0);
+    if is_request {
+        find_activities(new);
+    }
 }
 
 #[inline(always)]
@@ -164,6 +183,7 @@ pub fn carry_out(call: &mut Inflight) {
     new.last_ns = old.last_ns;
     new.parts = old.parts;
     new.about_to = 0;
+    new.wants = 0;
     new.file = old.file;
     new.journal = old.journal;
     (new.thread, new.open_file, new.inode) = (old.thread, old.open_file, old.inode);
@@ -192,6 +212,12 @@ pub fn leave(call: &Inflight) {
 }
 
 /// Charges what has passed up to now, when a call ends; returns when it has ended.
+#[inline(always)]
+pub fn close(place: u32, start_ns: u64) -> u64 {
+    if place == 0 { now() } else { phases_close(u64::from(place), start_ns) }
+}
+
+/// The same for one that has a place.
 ///
 /// A global function, as in [`activity`].
 #[unsafe(no_mangle)]
@@ -253,6 +279,7 @@ pub fn switched_out(place: u32, blocked: bool, ctx: &impl EbpfContext) {
     }
     charge(place, partition, now());
     if blocked {
+        find_activities(partition);
         // Looking at the stack takes ten times as long as all the rest.
         let told = told(partition);
         partition.sites = if told != 0 { told } else { sites(ctx) };

@@ -57,6 +57,26 @@ pub fn take(ids: &Array<Ids>, bucket: u32, id: u64) -> u32 {
     0
 }
 
+/// The place that is known by `id`, or else one that is taken for it, from 1 on; 0 where none is free. And whether it was known.
+#[inline(always)]
+pub fn find_or_take(ids: &Array<Ids>, bucket: u32, id: u64) -> (u32, bool) {
+    let mut free = 0;
+    if let Some(ids) = ids.get_ptr(bucket) {
+        for way in 0..WAYS {
+            // SAFETY: as in `find`.
+            let was = unsafe { (&raw const (*ids)[way as usize]).read_volatile() };
+            if was == id {
+                return (bucket * WAYS + way + 1, true);
+            }
+            if was == 0 && free == 0 {
+                free = bucket * WAYS + way + 1;
+            }
+        }
+    }
+    // Who changes it from zero has the place; where another was faster, there may be another place.
+    if free != 0 && change(ids, free, 0, id) { (free, false) } else { (take(ids, bucket, id), false) }
+}
+
 /// The place, from 1 on, of what is counted under `word`, which is its own for good; 0 where there is no room. The first place that is
 /// free is taken, so that nothing is behind one.
 #[inline(always)]

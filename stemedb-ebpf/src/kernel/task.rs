@@ -12,6 +12,8 @@ use super::targets;
 /// A thread of a target.
 #[derive(Clone, Copy)]
 pub struct Watched {
+    /// Its `struct task_struct`.
+    pub task: *const u8,
     /// Thread id.
     pub tid: u32,
     /// Index of the target.
@@ -27,20 +29,39 @@ pub fn thread() -> u32 {
 /// The current thread, if its process is watched.
 #[inline(always)]
 pub fn watched() -> Option<Watched> {
-    let thread = bpf_get_current_pid_tgid();
-    match targets::word((thread >> 32) as u32) {
+    let task = current();
+    match word(task) {
         0 => None,
-        word => Some(Watched { tid: thread as u32, target: process_entry(word).target }),
+        word => Some(Watched { task, tid: id(task), target: process_entry(word).target }),
     }
 }
 
-/// The target of the current thread; [`NO_TARGET`] if its process is not watched.
+/// The target of the current thread, whose structure this is; [`NO_TARGET`] if its process is not watched.
 #[inline(always)]
-pub fn target() -> u32 {
-    match targets::word((bpf_get_current_pid_tgid() >> 32) as u32) {
+pub fn target(task: *const u8) -> u32 {
+    match word(task) {
         0 => NO_TARGET,
         word => process_entry(word).target,
     }
+}
+
+/// The id of the current thread by its structure. A helper would tell, too: one call more, where returning from it is what it costs.
+#[inline(always)]
+fn id(task: *const u8) -> u32 {
+    if setting!(typed) == 0 {
+        return thread();
+    }
+    // SAFETY: the current task is a typed pointer.
+    unsafe { read::typed(task, offset!(task_pid)) }
+}
+
+#[inline(always)]
+fn word(task: *const u8) -> u64 {
+    if setting!(typed) == 0 {
+        return targets::word((bpf_get_current_pid_tgid() >> 32) as u32);
+    }
+    // SAFETY: as above.
+    targets::word(unsafe { read::typed(task, offset!(task_tgid)) })
 }
 
 /// `struct task_struct` of the current thread.
@@ -54,20 +75,20 @@ pub fn current() -> *const u8 {
 
 /// Whether the current thread is one of the kernel's own (`PF_KTHREAD`, include/linux/sched.h).
 #[inline(always)]
-pub fn is_of_the_kernel() -> bool {
-    is_a(0x0020_0000)
+pub fn is_of_the_kernel(task: *const u8) -> bool {
+    is_a(task, 0x0020_0000)
 }
 
 /// Whether the current thread works for io_uring (`PF_IO_WORKER`): it is one of its process and never runs its program.
 #[inline(always)]
 pub fn is_io_worker() -> bool {
-    is_a(0x10)
+    is_a(current(), 0x10)
 }
 
 #[inline(always)]
-fn is_a(kind: u32) -> bool {
+fn is_a(task: *const u8, kind: u32) -> bool {
     // SAFETY: the current task is a typed pointer.
-    unsafe { read::typed::<u32>(current(), offset!(task_kind)) & kind != 0 }
+    unsafe { read::typed::<u32>(task, offset!(task_kind)) & kind != 0 }
 }
 
 /// The number of the system call whose registers these are.
@@ -109,17 +130,17 @@ pub unsafe fn syscall_argument(regs: *const u8, n: usize) -> u64 {
 
 /// Whether the current thread is in a 32-bit system call, whose number means something else.
 #[inline(always)]
-pub fn is_compat() -> bool {
+pub fn is_compat(task: *const u8) -> bool {
     // arch/x86/include/asm/thread_info.h: TS_COMPAT
     #[cfg(bpf_target_arch = "x86_64")]
     // SAFETY: the current task is a typed pointer.
     unsafe {
-        read::typed::<u32>(current(), offset!(task_status)) & 2 != 0
+        read::typed::<u32>(task, offset!(task_status)) & 2 != 0
     }
     // arch/arm64/include/asm/thread_info.h: TIF_32BIT
     #[cfg(bpf_target_arch = "aarch64")]
     // SAFETY: as above.
     unsafe {
-        read::typed::<u64>(current(), offset!(task_flags)) & (1 << 22) != 0
+        read::typed::<u64>(task, offset!(task_flags)) & (1 << 22) != 0
     }
 }

@@ -13,7 +13,7 @@ use crate::kernel::task;
 
 #[raw_tracepoint]
 pub fn resolve(ctx: RawTracePointContext) -> i32 {
-    let Descriptor::Open(file) = file::descriptor(ctx.arg::<u64>(0) as u32) else { return -1 };
+    let Descriptor::Open(file) = file::descriptor(task::current(), ctx.arg::<u64>(0) as u32) else { return -1 };
     let answer = answer(&file).unwrap_or_default();
     let Some(slot) = RESOLVED.get_ptr_mut(0) else { return -1 };
     // SAFETY: the agent runs this program one at a time.

@@ -62,7 +62,7 @@ fn enter(meaning: u8, regs: *const u8) {
     }
     let Some(thread) = task::watched() else { return };
     let op = meaning & !COMPAT;
-    if task::is_compat() {
+    if task::is_compat(thread.task) {
         if meaning & COMPAT != 0 {
             lost(Lost::CompatSyscall);
         }
@@ -109,7 +109,7 @@ fn begin(thread: Watched, op: u8, regs: *const u8) {
     }
     let fd = if op == Op::Splice as u8 || op == Op::CopyFileRange as u8 { 2 } else { 0 };
     // SAFETY: as in `exit`.
-    let found = file::descriptor(unsafe { task::syscall_argument(regs, fd) } as u32);
+    let found = file::descriptor(thread.task, unsafe { task::syscall_argument(regs, fd) } as u32);
     let Ok(file) = file::of_interest(found, op) else { return };
     if op == Op::Pwritev2 as u8 {
         // SAFETY: as in `exit`.

@@ -98,7 +98,7 @@ fn file_of(req: *const u8, flags: u32) -> Descriptor {
     // SAFETY: a typed argument of the tracepoint.
     let number = unsafe { read::typed::<u32>(req, offset!(req_fd)) };
     if flags & FIXED_FILE == 0 {
-        return file::descriptor(number);
+        return file::descriptor(task::current(), number);
     }
     // SAFETY: as above.
     let ring: Addr = unsafe { read::typed(req, offset!(req_ctx)) };
