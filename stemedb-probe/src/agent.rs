@@ -237,6 +237,7 @@ impl Agent {
         self.discover();
         self.refresh_directories();
         self.look_at_devices();
+        self.kernel.wake();
         if let Err(error) = self.kernel.learn_functions() {
             log::error!("cannot tell the kernel side about functions of modules: {error}");
         }

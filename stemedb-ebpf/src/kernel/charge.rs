@@ -44,7 +44,8 @@ pub const UNKNOWN: Charge =
 #[inline(always)]
 pub fn of_submitted(bio: Bio, op: DiskOp, dev: u32) -> Charge {
     let task = task::current();
-    let mut charge = Charge { target: task::target(task), class: CLASS_OTHER, origin: Origin::Direct, inode: 0, waited: 0 };
+    let mut charge =
+        Charge { target: task::target(task), class: CLASS_OTHER, origin: Origin::Direct, inode: 0, waited: 0 };
     let is_watched = charge.target != NO_TARGET;
     if !bio.is_there() || !matches!(op, DiskOp::Read | DiskOp::Write) {
         return charge;

@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 
 use super::{Agent, MEASURE, Measurable, TICK};
-use crate::disks::mounts;
+use crate::disks::{mounts, uevents};
 use crate::files::{open, usage};
 use crate::http;
 use crate::probes::ring::Ring;
@@ -70,6 +70,13 @@ fn in_background(mut agent: Agent) -> anyhow::Result<Rc<RefCell<Agent>>> {
         tokio::task::spawn_local(follow_events(Rc::clone(&agent), polled(events)?));
     }
     tokio::task::spawn_local(follow_directories(Rc::clone(&agent), inotify));
+    if agent.borrow().kernel.sleeps() {
+        let devices = uevents::listen().and_then(polled);
+        match devices {
+            Ok(devices) => drop(tokio::task::spawn_local(follow_devices(Rc::clone(&agent), devices))),
+            Err(error) => log::warn!("devices that appear are seen some seconds late: {error}"),
+        }
+    }
     tokio::task::spawn_local(keep_up_to_date(Rc::clone(&agent)));
     Ok(agent)
 }
@@ -122,6 +129,18 @@ async fn follow_directories(agent: Rc<RefCell<Agent>>, inotify: AsyncFd<OwnedFd>
             Ok(true) => agent.refresh_directories(),
             Ok(false) => {}
             Err(error) => log::error!("cannot read directory events: {error}"),
+        }
+    }
+}
+
+/// Until what waits for a device has been attached.
+async fn follow_devices(agent: Rc<RefCell<Agent>>, devices: AsyncFd<OwnedFd>) {
+    while agent.borrow().kernel.sleeps()
+        && let Ok(mut guard) = devices.readable().await
+    {
+        guard.clear_ready();
+        if uevents::any_of_a_disk(devices.get_ref()) {
+            agent.borrow_mut().kernel.wake();
         }
     }
 }

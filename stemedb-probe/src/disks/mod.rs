@@ -1,6 +1,7 @@
 //! Block devices by their numbers: the names that operators know them by. They come and go at run time.
 
 pub mod mounts;
+pub mod uevents;
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +10,8 @@ use serde::Serialize;
 
 /// Where the kernel lists block devices by number.
 const BY_NUMBER: &str = "/sys/dev/block";
+/// Where it lists whole disks by name.
+const ALL: &str = "/sys/block";
 /// Bits of the minor number in the kernel's own encoding (`MINORBITS`, include/linux/kdev_t.h).
 const MINOR_BITS: u32 = 20;
 
@@ -38,6 +41,22 @@ pub fn device(dev: u32) -> Option<Device> {
     device_in(Path::new(BY_NUMBER), dev)
 }
 
+/// Whether there is a device that takes bios and no requests, such as those of device-mapper, md and zram: it has no queues of blk-mq.
+/// One without a size is not in use.
+#[must_use]
+pub fn any_takes_bios() -> bool {
+    any_takes_bios_in(Path::new(ALL))
+}
+
+fn any_takes_bios_in(all: &Path) -> bool {
+    let takes_bios = |disk: &Path| {
+        let size = fs::read_to_string(disk.join("size")).unwrap_or_default();
+        !disk.join("mq").exists() && size.trim() != "0"
+    };
+    // Where that cannot be seen, there may be one.
+    fs::read_dir(all).map_or(true, |disks| disks.flatten().any(|disk| takes_bios(&disk.path())))
+}
+
 /// A device that nobody knows anything of.
 #[must_use]
 pub fn unknown(dev: u32) -> Device {
@@ -64,6 +83,21 @@ fn device_in(by_number: &Path, dev: u32) -> Option<Device> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn devices_that_take_bios_have_no_queues_of_blk_mq() {
+        let sys = tempfile::tempdir().unwrap();
+        let add = |name: &str, size: &str, has_queues: bool| {
+            let disk = sys.path().join(name);
+            fs::create_dir_all(if has_queues { disk.join("mq") } else { disk.clone() }).unwrap();
+            fs::write(disk.join("size"), size).unwrap();
+        };
+        add("sda", "2048\n", true);
+        add("zram0", "0\n", false);
+        assert!(!any_takes_bios_in(sys.path()));
+        add("dm-0", "2048\n", false);
+        assert!(any_takes_bios_in(sys.path()) && any_takes_bios_in(Path::new("/nowhere")));
+    }
 
     #[test]
     fn a_partition_has_its_own_name_and_its_disk() {

@@ -11,7 +11,10 @@ use super::object::{Choice, Kernel, KernelError, program_mut};
 use super::symbols::KALLSYMS;
 use super::syscalls;
 use super::types::Kind;
+use crate::disks;
 
+/// The capability whose programs are attached only where there are devices for it: each bio of every other device passes them, too.
+const BIO: &str = "bio";
 /// The one argument of every function of a system call.
 const SYSCALL_ARGS: &[Arg] = &[Arg::To("pt_regs")];
 
@@ -79,11 +82,43 @@ impl Kernel {
                 format!("{KALLSYMS} tells no addresses: CAP_SYSLOG, or a lower kernel.kptr_restrict"),
             );
         }
-        self.choice.best(capability, |hook, by_function| self.attach_hook(hook, by_function))
+        let sleeps = capability.name == BIO && !disks::any_takes_bios();
+        let mut verdict = self.choice.best(capability, |hook, by_function| self.attach_hook(hook, by_function, sleeps));
+        if sleeps && verdict.hook.is_some() {
+            verdict.why = "no such device is there: its programs are loaded, and attached when one appears".to_owned();
+        }
+        verdict
+    }
+
+    /// Whether there are programs that wait until they are needed.
+    #[must_use]
+    pub fn sleeps(&self) -> bool {
+        !self.dormant.is_empty()
+    }
+
+    /// Attaches them, where there is something now that they are needed for.
+    pub fn wake(&mut self) {
+        if !self.sleeps() || !disks::any_takes_bios() {
+            return;
+        }
+        let programs = std::mem::take(&mut self.dormant);
+        let attached: Result<Vec<_>, _> = programs.into_iter().map(|one| one.start(&mut self.ebpf)).collect();
+        let Some(verdict) = self.verdicts.iter_mut().find(|verdict| verdict.capability == BIO) else { return };
+        match attached {
+            Ok(attached) => {
+                self.attached.extend(attached);
+                "attached when the first such device appeared".clone_into(&mut verdict.why);
+                log::info!("a device that takes bios has appeared: its I/O is counted from now on");
+            }
+            Err(error) => {
+                (verdict.hook, verdict.why) = (None, explain(&error));
+                log::error!("a device that takes bios has appeared, and its I/O is not counted: {}", verdict.why);
+            }
+        }
     }
 
     /// All of a hook's programs, or none.
-    fn attach_hook(&mut self, hook: &Hook, by_function: bool) -> Result<(), String> {
+    fn attach_hook(&mut self, hook: &Hook, by_function: bool, sleeps: bool) -> Result<(), String> {
         let Some((resolution, btf)) = &self.types else {
             return Err("everything has been attached already".to_owned());
         };
@@ -92,12 +127,18 @@ impl Kernel {
             if self.attached.iter().any(|other| other.name == one.name) {
                 continue;
             }
-            match one.attach(&mut self.ebpf, btf) {
-                Ok(attached) => self.attached.push(attached),
-                Err(error) => {
-                    self.attached.truncate(before);
-                    return Err(explain(&error));
+            let done = one.load(&mut self.ebpf, btf).and_then(|()| {
+                if sleeps {
+                    self.dormant.push(one);
+                } else {
+                    self.attached.push(one.start(&mut self.ebpf)?);
                 }
+                Ok(())
+            });
+            if let Err(error) = done {
+                self.attached.truncate(before);
+                self.dormant.clear();
+                return Err(explain(&error));
             }
         }
         Ok(())
@@ -262,11 +303,10 @@ pub struct One {
     pub to: String,
 }
 
-/// Loads, attaches, and frees the program's slot in the object: the next function wants a program of its own from it.
-macro_rules! attach {
-    ($ebpf:expr, $type:ty, $one:expr, |$program:ident| $load:expr, $attach:expr) => {{
+/// Attaches, and frees the program's slot in the object: the next function wants a program of its own from it.
+macro_rules! start {
+    ($ebpf:expr, $type:ty, $one:expr, |$program:ident| $attach:expr) => {{
         let $program: &mut $type = program_mut($ebpf, $one.program)?;
-        $load?;
         let fd = $program.fd()?.try_clone()?;
         let link = $attach.and_then(|id| $program.take_link(id));
         $program.unload()?;
@@ -275,16 +315,22 @@ macro_rules! attach {
 }
 
 impl One {
-    fn attach(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<Attached, ProgramError> {
+    fn load(&self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), ProgramError> {
         match self.kind {
-            ProgramKind::Tracepoint => {
-                attach!(ebpf, BtfTracePoint, self, |program| program.load(&self.to, btf), program.attach())
-            }
-            ProgramKind::RawTracepoint => {
-                attach!(ebpf, RawTracePoint, self, |program| program.load(), program.attach(&self.to))
-            }
-            ProgramKind::Entry => attach!(ebpf, FEntry, self, |program| program.load(&self.to, btf), program.attach()),
-            ProgramKind::Exit => attach!(ebpf, FExit, self, |program| program.load(&self.to, btf), program.attach()),
+            ProgramKind::Tracepoint => program_mut::<BtfTracePoint>(ebpf, self.program)?.load(&self.to, btf),
+            ProgramKind::RawTracepoint => program_mut::<RawTracePoint>(ebpf, self.program)?.load(),
+            ProgramKind::Entry => program_mut::<FEntry>(ebpf, self.program)?.load(&self.to, btf),
+            ProgramKind::Exit => program_mut::<FExit>(ebpf, self.program)?.load(&self.to, btf),
+        }
+    }
+
+    /// It has been loaded.
+    fn start(self, ebpf: &mut Ebpf) -> Result<Attached, ProgramError> {
+        match self.kind {
+            ProgramKind::Tracepoint => start!(ebpf, BtfTracePoint, self, |program| program.attach()),
+            ProgramKind::RawTracepoint => start!(ebpf, RawTracePoint, self, |program| program.attach(&self.to)),
+            ProgramKind::Entry => start!(ebpf, FEntry, self, |program| program.attach()),
+            ProgramKind::Exit => start!(ebpf, FExit, self, |program| program.attach()),
         }
     }
 }

@@ -12,7 +12,7 @@ use stemedb_ebpf::offsets::{Need, Offsets};
 use stemedb_ebpf::tables::{WAYS, cell_buckets};
 use stemedb_ebpf::{RDONLY_CAST, RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
 
-use super::attach::{Attached, explain};
+use super::attach::{Attached, One, explain};
 use super::btf::{self, BtfError, Resolution};
 use super::capabilities::{COMPLETE_WITH_ERRNO, REQUEST_START, SWITCH_WITH_STATE, URING_COMPLETE_CQE};
 use super::hooks::{Mode, Verdict};
@@ -132,6 +132,8 @@ pub struct Kernel {
     pub(super) ebpf: Ebpf,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) attached: Vec<Attached>,
+    /// Programs that are loaded, and attached when they are needed.
+    pub(super) dormant: Vec<One>,
     /// Only until everything is attached: they are large.
     pub(super) types: Option<(Resolution, Btf)>,
     pub(super) sizes: Sizes,
@@ -206,6 +208,7 @@ impl Kernel {
             ebpf,
             verdicts: Vec::new(),
             attached: Vec::new(),
+            dormant: Vec::new(),
             types: Some((resolution, aya_btf)),
             sizes,
             choice,

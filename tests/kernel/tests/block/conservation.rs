@@ -147,6 +147,39 @@ fn of_a_device_without_requests() -> Result<()> {
     mixed(&mount, &Device::below(mount.path())?.name)
 }
 
+/// One that appears while the agent runs: until then nothing is attached for such devices.
+#[test]
+fn of_a_device_without_requests_that_appears() -> Result<()> {
+    let why = |agent: &Agent| -> Result<String> {
+        let status = agent.status()?;
+        let bio =
+            status.capabilities.into_iter().find(|one| one["capability"] == "bio").context("no capability bio")?;
+        ensure!(bio["hook"].is_string(), "{bio}");
+        Ok(bio["why"].as_str().unwrap_or_default().to_owned())
+    };
+    let attached = |agent: &Agent| -> Result<bool> {
+        Ok(agent.get("/metrics", "*/*")?.contains("stemedb_probe_program_runs_total{program=\"block_bio_queue\"}"))
+    };
+    let agent = Agent::watch(&format!("pid={}", std::process::id()), &[])?;
+    let was_there = stemedb_probe::disks::any_takes_bios();
+    ensure!(attached(&agent)? == was_there, "{}", why(&agent)?);
+    ensure!(why(&agent)?.contains("no such device") != was_there, "{}", why(&agent)?);
+    let disk = Zram::new(256 << 20)?;
+    wait_for("the agent to see the device", Duration::from_secs(20), || attached(&agent).ok()?.then_some(()))?;
+    ensure!(was_there || why(&agent)?.contains("appeared"), "{}", why(&agent)?);
+    // Its own I/O, so that nothing has to be known of a process.
+    let lazy = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+    let mount = Mount::device(&disk.device(), &["-q", "-F", "-E", lazy])?;
+    let device = Device::below(mount.path())?.name;
+    let before = moment(&agent, &device)?;
+    std::fs::write(mount.path().join("file"), vec![1; 1 << 20])?;
+    sync()?;
+    let after = moment(&agent, &device)?;
+    let kernel = conserved(&device, &before, &after)?;
+    ensure!(kernel.written_bytes >= 1 << 20, "{kernel:?}");
+    Ok(())
+}
+
 #[test]
 fn discards_and_zeroes() -> Result<()> {
     let mount = Mount::new("ext4")?;
