@@ -20,5 +20,5 @@ fn default_object() -> PathBuf {
     let [host, arch] = ["HOST", "CARGO_CFG_TARGET_ARCH"].map(|name| std::env::var(name).unwrap_or_default());
     let folder = if host.starts_with(&arch) { "bpf".to_owned() } else { format!("bpf-{arch}") };
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    target.join(folder).join("bpfel-unknown-none/release/stemedb-ebpf")
+    target.join(folder).join("stemedb-ebpf.o")
 }

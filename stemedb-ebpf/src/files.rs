@@ -63,11 +63,12 @@ pub const fn file_of(inode: u64) -> u64 {
     inode >> 3 & FILE_MASK
 }
 
-/// Whether a record that is ready is that of a file, whoever writes it.
+/// 1 if a record that is ready is that of a file, whoever writes it, else 0; without a branch.
 #[inline(always)]
 #[must_use]
-pub const fn is_of_file(word: u64, inode: u64) -> bool {
-    word & (FILE_MASK | TAKEN | FILE_BUSY) == file_of(inode) | TAKEN
+pub const fn is_of_file(word: u64, inode: u64) -> u64 {
+    let differs = (word & (FILE_MASK | TAKEN | FILE_BUSY)) ^ (file_of(inode) | TAKEN);
+    (differs | differs.wrapping_neg()) >> 63 ^ 1
 }
 
 /// The target that writes the file.
@@ -102,7 +103,7 @@ mod tests {
         let (inode, other) = (0xffff_8880_1234_5678, 0xffff_8880_1234_5680);
         let word = file_word(inode, 127);
         assert_eq!(file_target(word), 127);
-        assert!(is_of_file(word, inode) && !is_of_file(word, other) && !is_of_file(word | FILE_BUSY, inode));
+        assert_eq!([is_of_file(word, inode), is_of_file(word, other), is_of_file(word | FILE_BUSY, inode)], [1, 0, 0]);
         assert_ne!(word, file_word(inode, 126));
         // Five levels of page tables.
         assert_ne!(file_of(0xff11_0000_0000_0008), file_of(0xff10_0000_0000_0008));

@@ -57,7 +57,7 @@ const fn bound_ns(i: usize) -> u64 {
 }
 
 /// The largest value that has a slot of its own kind: half of what fits, 292 years of nanoseconds.
-const HIGHEST: u64 = u64::MAX >> 1;
+pub const HIGHEST: u64 = u64::MAX >> 1;
 
 /// At most [`HIGHEST`], without a branch.
 #[inline(always)]
@@ -68,7 +68,8 @@ const fn clamp(value: u64) -> u64 {
 /// 1 if `value` is above `bound`, else 0, for values up to [`HIGHEST`]. Without a branch: BPF has no instruction that sets a
 /// register by a comparison, and a branch is two ways for the verifier.
 #[inline(always)]
-const fn exceeds(value: u64, bound: u64) -> u64 {
+#[must_use]
+pub const fn exceeds(value: u64, bound: u64) -> u64 {
     bound.wrapping_sub(value) >> 63
 }
 

@@ -13,9 +13,9 @@ pub const CLASS_OTHER: u32 = 0;
 /// is deeper is counted in [`crate::Lost::ClassDepth`] as well.
 pub const MAX_DEPTH: usize = 16;
 /// Rules for processes (all targets together).
-pub const MAX_PROCESS_RULES: usize = 32;
+pub const MAX_PROCESS_RULES: usize = 256;
 /// Rules for file names (all targets together).
-pub const MAX_CLASS_RULES: usize = 32;
+pub const MAX_CLASS_RULES: usize = 128;
 /// System-call numbers that [`Settings::op_of_syscall`] covers.
 pub const MAX_SYSCALLS: usize = 512;
 /// io_uring opcodes that [`Settings::op_of_uring`] covers.
@@ -23,7 +23,7 @@ pub const MAX_URING_OPS: usize = 64;
 /// Classes of all targets together, `other` included.
 pub const MAX_CLASSES: usize = 1 << 12;
 /// Targets that a configuration may have.
-pub const MAX_TARGETS: usize = 64;
+pub const MAX_TARGETS: usize = 128;
 
 /// Processes that can be watched at once.
 pub const MAX_PROCESSES: u32 = PROCESS_BUCKETS * PROCESS_WAYS;
@@ -96,7 +96,7 @@ pub struct Settings {
     /// Number of the bit in `folio.flags` that marks a folio which is being written (`PG_writeback`).
     pub folio_writeback_bit: u32,
     /// One bit for each target: whether a class of its files is known by the name of a directory ([`ANYWHERE`]).
-    pub named_directories: u64,
+    pub named_directories: [u64; MAX_TARGETS / 64],
 }
 
 /// Stands in the object for `bpf_rdonly_cast`, which has no number but an id in the kernel's type information: the number of a helper that
@@ -108,7 +108,7 @@ pub const RESULT_IS_ARGUMENT: u32 = 3;
 /// [`Settings::uring_result`]: `(ctx, req, cqe)`.
 pub const RESULT_IS_IN_CQE: u32 = 2;
 
-const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 96 && MAX_TARGETS <= 64);
+const _: () = assert!(size_of::<Settings>() == MAX_SYSCALLS + MAX_URING_OPS + 88 + MAX_TARGETS / 8);
 
 /// A process that is watched; the key is its tgid.
 #[repr(C)]

@@ -38,7 +38,7 @@ const MEASURE: Duration = Duration::from_secs(10);
 const RESCAN: Duration = Duration::from_mins(1);
 
 /// The ring of slow calls: some thousand of them, and where all are printed, as many as come in a tenth of a second.
-const SLOW_BYTES: u32 = 1 << 20;
+const SLOW_BYTES: u32 = 1 << 18;
 /// See [`SLOW_BYTES`].
 const TRACE_BYTES: u32 = 4 << 20;
 
@@ -268,9 +268,13 @@ impl Agent {
     }
 
     fn sweep(&mut self) {
-        let calls: Vec<_> = self.readers.inflight.calls().collect();
-        self.inflight_entries = calls.len() as u64;
-        self.readers.waits.sweep(calls.into_iter(), process::monotonic_ns());
+        let swept = self.readers.inflight.calls().and_then(|calls| {
+            self.inflight_entries = calls.len() as u64;
+            self.readers.waits.sweep(&calls, process::monotonic_ns())
+        });
+        if let Err(error) = swept {
+            log::error!("cannot look at the calls in flight: {error}");
+        }
     }
 
     /// The directories to measure, by target and class: opened as the target sees them.
@@ -297,7 +301,10 @@ impl Agent {
         loop {
             // Again in each round: a program that was just running may have added one.
             self.targets.unwatch_all();
-            let left = self.readers.inflight.calls().count();
+            let left = self.readers.inflight.count().unwrap_or_else(|error| {
+                log::error!("cannot look at the calls in flight: {error}");
+                0
+            });
             if left == 0 || Instant::now() > end {
                 return left;
             }
@@ -332,6 +339,6 @@ fn sizes(config: &Config) -> Sizes {
             Slow::Slowest => SLOW_BYTES,
             Slow::From(_) => TRACE_BYTES,
         },
-        named_directories: files::named_directories(config).iter().fold(0, |bits, named| bits | 1 << named.target),
+        named_directories: files::with_named_directories(config),
     }
 }

@@ -80,7 +80,7 @@ fn attach_all(how: How<'_>) -> Result<Vec<Verdict>, KernelError> {
         class_rules: 0,
         exe_paths: true,
         cgroups: true,
-        named_directories: u64::MAX,
+        named_directories: [u64::MAX; _],
         slow_bytes: 1 << 18,
     };
     let mut kernel = Kernel::load(sizes, how)?;

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 fn main() {
-    let object =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf/bpfel-unknown-none/release/stemedb-floor");
+    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf/stemedb-floor.o");
     println!("cargo::rerun-if-changed={}", object.display());
     if object.is_file() {
         println!("cargo::rustc-env=STEMEDB_FLOOR_OBJECT={}", object.display());

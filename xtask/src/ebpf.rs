@@ -4,6 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
 
 use crate::cross::Arch;
 use crate::toolchain::Toolchain;
@@ -11,8 +13,12 @@ use crate::{setup, shell};
 
 /// Where the object for an architecture is, from the top folder. The agent's build script looks there.
 pub(crate) fn object(arch: Arch) -> String {
-    format!("{}/bpfel-unknown-none/release/stemedb-ebpf", folder(arch))
+    format!("{}/{AGENTS}.o", folder(arch))
 }
+
+/// The binaries of the crate: the agent's object, and the empty programs that the agent is measured beside.
+const AGENTS: &str = "stemedb-ebpf";
+const FLOOR: &str = "stemedb-floor";
 
 fn folder(arch: Arch) -> String {
     if arch == Arch::HOST { "target/bpf".to_owned() } else { format!("target/bpf-{}", arch.name()) }
@@ -23,10 +29,38 @@ pub(crate) fn build(arch: Arch) -> Result<()> {
     let toolchain = setup::for_build()?;
     println!("building the eBPF object for {} with {}", arch.name(), toolchain.description);
     shell::run(&mut cargo(&toolchain, "build", arch)).context("the eBPF object does not build")?;
-    let object = object(arch);
-    let size = fs::metadata(shell::root().join(&object)).with_context(|| format!("no {object}"))?.len();
-    println!("built {object} ({size} bytes)");
+    for name in [AGENTS, FLOOR] {
+        let built = shell::root().join(folder(arch)).join("bpfel-unknown-none/release").join(name);
+        let object = format!("{}/{name}.o", folder(arch));
+        let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
+        let bytes = without_debug_info(&bytes).with_context(|| format!("{} is no object", built.display()))?;
+        println!("built {object} ({} bytes)", bytes.len());
+        // Of the same bytes another build of the agent would come.
+        let path = shell::root().join(&object);
+        if fs::read(&path).ok().as_ref() != Some(&bytes) {
+            fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        }
+    }
     Ok(())
+}
+
+/// The type information for the kernel is made from that for debuggers, which is four fifths of the object, in the agent's memory for as
+/// long as it runs, and of no use to the kernel.
+fn without_debug_info(object: &[u8]) -> Result<Vec<u8>> {
+    let mut object = Builder::read(object)?;
+    for section in object.sections.iter_mut() {
+        let name = section.name.to_vec();
+        section.delete = [&b".debug"[..], b".rel.debug"].iter().any(|prefix| name.starts_with(prefix));
+    }
+    object.delete_orphans();
+    // The linker puts the names of sections to those of symbols.
+    let names = object.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut out = Vec::new();
+    object.write(&mut out)?;
+    Ok(out)
 }
 
 /// Lints the kernel side, which the lints of the host's crates never see.

@@ -3,7 +3,8 @@
 use stemedb_ebpf::glob::START;
 use stemedb_ebpf::tables::dir_bucket;
 use stemedb_ebpf::{
-    ANYWHERE, CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING, NO_CLASS,
+    ANYWHERE, CHILD_NAME, CLASS_OTHER, ChildKey, DirEntry, Lost, MAX_CLASS_RULES, MAX_DEPTH, MAX_MISSING, MAX_TARGETS,
+    NO_CLASS,
 };
 
 use super::file::File;
@@ -46,7 +47,7 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
         if let Some(class) = directory(inode, target, &passed) {
             return class;
         }
-        if setting!(named_directories) >> (target & 63) & 1 != 0 {
+        if has_named_directories(target) {
             let class = class_by_own_name(at, u64::from(target)) as u32;
             if class != NO_CLASS {
                 return class;
@@ -60,6 +61,19 @@ fn by_directory(dentry: Addr, is_dir: bool, target: u32) -> u32 {
     }
     lost(Lost::ClassDepth);
     CLASS_OTHER
+}
+
+#[inline(always)]
+fn has_named_directories(target: u32) -> bool {
+    const { assert!(MAX_TARGETS == 128) }
+    let (lower, upper) = (setting!(named_directories[0]), setting!(named_directories[1]));
+    // The verifier knows these, and looks at what follows only where there are any.
+    if lower | upper == 0 {
+        return false;
+    }
+    // Without a branch, which would be two ways for it at each directory.
+    let is_upper = u64::from(target >> 6 & 1).wrapping_neg();
+    (lower & !is_upper | upper & is_upper) >> (target & 63) & 1 != 0
 }
 
 /// The directory above; 0, which cannot be read either, where that cannot be read.
@@ -180,16 +194,25 @@ fn by_name(dentry: Addr, target: u32) -> Option<u32> {
         if rule.target != target {
             continue;
         }
-        let mut state = START;
-        for byte in &name {
-            if *byte == 0 {
-                break;
-            }
-            state = rule.glob.step(state, *byte);
-        }
-        if state & rule.glob.accept != 0 {
+        if class_name_matches(u64::from(i), &raw const name) != 0 {
             return Some(rule.class);
         }
     }
     None
+}
+
+/// Whether a name is what the rule of a number wants. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn class_name_matches(rule: u64, name: *const [u8; CHILD_NAME]) -> u64 {
+    // SAFETY: as in `class_by_names_below`.
+    let (Some(rule), Some(name)) = (CLASS_RULES.get(rule as u32), unsafe { name.as_ref() }) else { return 0 };
+    let mut state = START;
+    for byte in name {
+        if *byte == 0 {
+            break;
+        }
+        state = rule.glob.step(state, *byte);
+    }
+    u64::from(state & rule.glob.accept != 0)
 }

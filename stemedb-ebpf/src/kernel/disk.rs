@@ -59,7 +59,7 @@ pub fn remember(address: Addr, request: &mut DiskRequest) {
     if is_known {
         missed(place);
     } else if place == 0 {
-        place = stale(bucket, address);
+        place = request_stale(u64::from(bucket), read::number(address)) as u32;
     }
     let Some(kept) = at(place) else {
         lost(Lost::RequestsFull);
@@ -80,17 +80,21 @@ pub fn missed(place: u32) {
 }
 
 /// Takes the place of a request whose end was not seen; 0 where there is none.
-#[inline(always)]
-fn stale(bucket: u32, address: Addr) -> u32 {
-    let now = now();
+///
+/// A global function of the object, with numbers for arguments: the verifier looks at it once, and not anew for every way that leads
+/// to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn request_stale(bucket: u64, address: u64) -> u64 {
+    let (bucket, now) = (bucket as u32, now());
     for way in 0..WAYS {
         let place = bucket * WAYS + way + 1;
         let id = table::id_at(&REQUEST_IDS, place);
-        let Some(request) = at(place) else { continue };
+        let Some(request) = at(place) else { return 0 };
         let begun = request.start_ns.max(request.issue_ns);
-        if now.saturating_sub(begun) > STALE_NS && table::change(&REQUEST_IDS, place, id, read::number(address)) {
+        if now.saturating_sub(begun) > STALE_NS && table::change(&REQUEST_IDS, place, id, address) {
             missed(place);
-            return place;
+            return u64::from(place);
         }
     }
     0

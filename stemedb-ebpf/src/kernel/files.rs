@@ -4,6 +4,7 @@ use stemedb_ebpf::Lost;
 use stemedb_ebpf::files::{
     FILE_BUSY, FILE_IDLE_NS, FILE_WAITS_NS, FileRecord, Pending, file_bucket, file_target, file_word, is_of_file,
 };
+use stemedb_ebpf::slots::{HIGHEST, exceeds};
 use stemedb_ebpf::tables::WAYS;
 
 use super::atomic;
@@ -15,7 +16,9 @@ use super::table;
 /// How often a record is looked for that another is just making.
 const TRIES: usize = 4;
 /// How often it is looked at meanwhile: a microsecond or two.
-const PATIENCE: usize = 512;
+const PATIENCE: usize = 1024;
+/// Set in what [`file_claim`] returns.
+const KNOWN: u64 = 1 << 32;
 /// Set in what [`file_owner`] returns.
 const OWNED: u64 = 1 << 63;
 
@@ -86,46 +89,63 @@ pub fn owner(inode: Addr) -> Option<Owner> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn file_record(inode: u64, target: u64) -> u64 {
-    let (ino, generation) = identity(inode);
+    match written(inode, target as u32) {
+        0 => file_make(inode, target),
+        place => u64::from(place),
+    }
+}
+
+/// Makes the record of a file that a target writes, or anew where another file has been at the address. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn file_make(inode: u64, target: u64) -> u64 {
     let word = file_word(inode, target as u32);
-    let bucket = file_bucket(inode as u32);
-    // What is done while a record is busy takes some nanoseconds; others wait for it.
+    let (ino, generation) = identity(inode);
     for _ in 0..TRIES {
-        let mut place = table::find(&FILE_IDS, bucket, word);
+        let place = written(inode, target as u32);
         if place != 0 {
-            if is_same(place, ino, generation) {
-                return u64::from(place);
-            }
-            // The one at this address is another file now.
-            if !table::change(&FILE_IDS, place, word, word | FILE_BUSY) {
-                continue;
-            }
-        } else {
-            let busy = table::find(&FILE_IDS, bucket, word | FILE_BUSY);
-            if busy != 0 {
-                file_settle(u64::from(busy), word | FILE_BUSY);
-                continue;
-            }
-            place = table::take(&FILE_IDS, bucket, word | FILE_BUSY);
-            if place == 0 {
-                place = idle(bucket, word | FILE_BUSY);
-            }
-            if place == 0 {
-                break;
-            }
-            if !is_alone(bucket, word, place) {
-                table::free(&FILE_IDS, place);
-                continue;
-            }
+            return u64::from(place);
         }
-        let Some(record) = at(place) else { break };
-        let fresh = FileRecord { ino, generation, class: 0, used_ns: u64::MAX, pending: Pending::NONE, zero: [0; 2] };
-        // SAFETY: nobody else uses a record that is busy.
-        unsafe { *record = fresh }
+        let claimed = file_claim(u64::from(file_bucket(inode as u32)), word);
+        let place = claimed as u32;
+        let Some(record) = at(place) else { continue };
+        // Another may have made it in between.
+        if claimed & KNOWN == 0 || !is_same(place, ino, generation) {
+            let fresh =
+                FileRecord { ino, generation, class: 0, used_ns: u64::MAX, pending: Pending::NONE, zero: [0; 2] };
+            // SAFETY: nobody else uses a record that is busy.
+            unsafe { *record = fresh }
+        }
         table::change(&FILE_IDS, place, word | FILE_BUSY, word);
         return u64::from(place);
     }
     0
+}
+
+/// The place of the record that is known by `word`, with [`KNOWN`], or is to be; busy for the caller. 0 where another had it, or there is no
+/// room. What is done while it is busy takes some nanoseconds, and others wait for it. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn file_claim(bucket: u64, word: u64) -> u64 {
+    let (bucket, busy) = (bucket as u32, word | FILE_BUSY);
+    let place = table::find(&FILE_IDS, bucket, word);
+    if place != 0 {
+        return if table::change(&FILE_IDS, place, word, busy) { u64::from(place) | KNOWN } else { 0 };
+    }
+    let others = table::find(&FILE_IDS, bucket, busy);
+    if others != 0 {
+        file_settle(u64::from(others), busy);
+        return 0;
+    }
+    let mut place = table::take(&FILE_IDS, bucket, busy);
+    if place == 0 {
+        place = file_idle(u64::from(bucket), busy) as u32;
+    }
+    if place != 0 && file_is_alone(u64::from(place), word) == 0 {
+        table::free(&FILE_IDS, place);
+        return 0;
+    }
+    u64::from(place)
 }
 
 /// What [`owner`] unpacks: 0 where nobody is known. Global, as above.
@@ -133,25 +153,25 @@ pub extern "C" fn file_record(inode: u64, target: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn file_owner(inode: u64) -> u64 {
     let bucket = file_bucket(inode as u32);
-    let (mut found, mut class, mut word, mut used_ns) = (0, 0, 0, 0);
+    let (mut found, mut latest) = (0, 0);
     for way in 0..WAYS {
         let place = bucket * WAYS + way + 1;
         let id = table::id_at(&FILE_IDS, place);
-        if !is_of_file(id, inode) {
-            continue;
-        }
-        let Some(record) = at(place) else { continue };
-        // SAFETY: numbers of a map value.
-        let (used, its_class) = unsafe { ((*record).used_ns, (*record).class) };
-        if found == 0 || used > used_ns {
-            (found, class, word, used_ns) = (place, its_class, id, used);
-        }
+        let Some(record) = FILES.get_ptr(place - 1) else { return 0 };
+        // SAFETY: a number of a map value.
+        let used_ns = unsafe { (&raw const (*record).used_ns).read_volatile() } & HIGHEST;
+        // Without branches, as in `file_idle`.
+        let better = (is_of_file(id, inode) & exceeds(used_ns | 1, latest)).wrapping_neg();
+        found = found & !better as u32 | place & better as u32;
+        latest = latest & !better | (used_ns | 1) & better;
     }
     let (ino, generation) = identity(inode);
     if !is_same(found, ino, generation) {
         return 0;
     }
-    OWNED | u64::from(file_target(word)) << 16 | u64::from(class & 0xffff)
+    // SAFETY: as above.
+    let class = at(found).map_or(0, |record| unsafe { (*record).class });
+    OWNED | u64::from(file_target(table::id_at(&FILE_IDS, found))) << 16 | u64::from(class & 0xffff)
 }
 
 /// By what an inode is told from another that is at the same address later.
@@ -168,34 +188,37 @@ fn is_same(place: u32, ino: u64, generation: u32) -> bool {
 
 /// Whether the record that is busy in its own place is the only one of its file and target. Another processor may take a place for the same
 /// at the same moment, and at least one of the two sees the other: the first place is the better one, and who has that waits for what
-/// becomes of the other.
-#[inline(always)]
-fn is_alone(bucket: u32, word: u64, own: u32) -> bool {
+/// becomes of the other. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn file_is_alone(own: u64, word: u64) -> u64 {
+    let own = own as u32;
+    let first = (own.wrapping_sub(1) & !(WAYS - 1)) + 1;
     for way in 0..WAYS {
-        let place = bucket * WAYS + way + 1;
-        if place == own {
+        let place = first + way;
+        let mut id = table::id_at(&FILE_IDS, place);
+        if place == own || id & !FILE_BUSY != word {
             continue;
         }
-        let mut id = table::id_at(&FILE_IDS, place);
-        if id == word | FILE_BUSY {
-            if place < own {
-                return false;
-            }
+        if id != word && place > own {
             id = file_settle(u64::from(place), word | FILE_BUSY);
         }
-        if id == word {
-            return false;
+        if place < own || id == word {
+            return 0;
         }
     }
-    true
+    1
 }
 
 /// Waits until a place is not busy as `busy` any more; what it is then. Global, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn file_settle(place: u64, busy: u64) -> u64 {
+    // In the loop there is one load: each turn of it is something to look at for the verifier.
+    let Some(place) = table::slot(&FILE_IDS, place as u32) else { return 0 };
     for _ in 0..PATIENCE {
-        let id = table::id_at(&FILE_IDS, place as u32);
+        // SAFETY: a number of a map value that is read at once.
+        let id = unsafe { place.read_volatile() };
         if id != busy {
             return id;
         }
@@ -204,31 +227,36 @@ pub extern "C" fn file_settle(place: u64, busy: u64) -> u64 {
 }
 
 /// Takes the place of the record that has been idle for longest, if that is long enough; one with writes that wait only if there is no
-/// other.
-#[inline(always)]
-fn idle(bucket: u32, word: u64) -> u32 {
-    const WAITS: u64 = 1 << 63;
+/// other. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn file_idle(bucket: u64, word: u64) -> u64 {
+    const WAITS: u64 = 1 << 62;
     let now = now();
-    let (mut found, mut was, mut least) = (0, 0, u64::MAX);
+    let (mut found, mut least) = (0, HIGHEST);
     for way in 0..WAYS {
-        let place = bucket * WAYS + way + 1;
-        let id = table::id_at(&FILE_IDS, place);
-        let Some(record) = at(place) else { continue };
+        let place = bucket as u32 * WAYS + way + 1;
+        let Some(record) = FILES.get_ptr_mut(place - 1) else { return 0 };
         // SAFETY: numbers of a map value.
         let (used_ns, writes) = unsafe { ((*record).used_ns, (*record).pending.writes) };
-        let (limit, rank) = if writes == 0 { (FILE_IDLE_NS, used_ns) } else { (FILE_WAITS_NS, used_ns | WAITS) };
-        if id & FILE_BUSY == 0 && now.saturating_sub(used_ns) > limit && rank < least {
-            (found, was, least) = (place, id, rank);
-        }
+        // Without branches, each of which is two ways for the verifier.
+        let waits = exceeds(writes, 0);
+        let limit = FILE_IDLE_NS + waits * (FILE_WAITS_NS - FILE_IDLE_NS);
+        let is_idle = exceeds(now, used_ns & HIGHEST) & exceeds(now.wrapping_sub(used_ns) & HIGHEST, limit);
+        let rank = (used_ns | waits * WAITS) & HIGHEST;
+        let better = (is_idle & exceeds(least, rank)).wrapping_neg();
+        found = found & !better as u32 | place & better as u32;
+        least = least & !better | rank & better;
     }
-    if found == 0 || !table::change(&FILE_IDS, found, was, word) {
+    let was = table::id_at(&FILE_IDS, found);
+    if was & FILE_BUSY != 0 || was == 0 || !table::change(&FILE_IDS, found, was, word) {
         return 0;
     }
     if let Some(record) = at(found) {
         // SAFETY: as above.
         lost_many(Lost::PendingSwept, unsafe { (*record).pending.writes });
     }
-    found
+    u64::from(found)
 }
 
 /// Takes the writes that a sync will cover; what is written from here on belongs to the next one.

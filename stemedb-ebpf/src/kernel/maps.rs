@@ -225,13 +225,13 @@ static SETTINGS: Settings = Settings {
     paths: 0,
     swap_flag: 0,
     folio_writeback_bit: 0,
-    named_directories: 0,
+    named_directories: [0; _],
 };
 
 /// A field of [`Settings`].
 macro_rules! setting {
-    ($field:ident) => {
-        $crate::kernel::maps::volatile(&$crate::kernel::maps::settings().$field)
+    ($field:ident $([$place:literal])?) => {
+        $crate::kernel::maps::volatile(&$crate::kernel::maps::settings().$field $([$place])?)
     };
 }
 /// A field of [`Offsets`], as `usize`.

@@ -32,8 +32,9 @@ pub fn change(ids: &Array<Ids>, place: u32, was: u64, is: u64) -> bool {
     slot(ids, place).is_some_and(|id| unsafe { atomic::replace(id, was, is) == was })
 }
 
+/// Where the number of a place is.
 #[inline(always)]
-fn slot(ids: &Array<Ids>, place: u32) -> Option<*mut u64> {
+pub fn slot(ids: &Array<Ids>, place: u32) -> Option<*mut u64> {
     const SHIFT: u32 = WAYS.trailing_zeros();
     let place = place.wrapping_sub(1);
     let ids = ids.get_ptr_mut(place >> SHIFT)?;

@@ -30,7 +30,7 @@ impl Agent {
             errors: self.readers.errors.read()?,
             lost: self.readers.lost.read()?,
             directories: self.directory_states(),
-            maps: self.map_states(),
+            maps: self.map_states()?,
             programs,
             capabilities: self.kernel.verdicts().to_vec(),
             kernel: self.release.clone(),
@@ -91,16 +91,16 @@ impl Agent {
         directories.chain(names).collect()
     }
 
-    fn map_states(&self) -> Vec<MapState> {
+    fn map_states(&self) -> Result<Vec<MapState>, KernelError> {
         let [dirs, children] = self.directories.map_entries();
         let state = |name, entries, capacity: u32| MapState { name, entries, capacity: capacity.into() };
-        vec![
+        Ok(vec![
             state("targets", self.targets.processes().len() as u64, MAX_PROCESSES),
             state("inflight", self.inflight_entries, MAX_INFLIGHT),
-            state("files", self.readers.files.count(), MAX_FILES),
-            state("requests", self.readers.disks.in_flight(), MAX_REQUESTS),
+            state("files", self.readers.files.count()?, MAX_FILES),
+            state("requests", self.readers.disks.in_flight()?, MAX_REQUESTS),
             state("dirs", dirs, MAX_DIRS),
             state("children", children, MAX_DIRS),
-        ]
+        ])
     }
 }

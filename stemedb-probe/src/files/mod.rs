@@ -9,8 +9,8 @@ pub mod plan;
 pub mod table;
 pub mod usage;
 
-use stemedb_ebpf::ClassRule;
 use stemedb_ebpf::glob::Automaton;
+use stemedb_ebpf::{ClassRule, MAX_TARGETS};
 
 use directories::{Origin, Spec};
 use plan::Named;
@@ -45,6 +45,16 @@ pub fn named_directories(config: &Config) -> Vec<Named> {
             _ => None,
         })
         .collect()
+}
+
+/// One bit for each target that has such classes.
+#[must_use]
+pub fn with_named_directories(config: &Config) -> [u64; MAX_TARGETS / 64] {
+    let mut bits = [0; MAX_TARGETS / 64];
+    for named in named_directories(config) {
+        bits[named.target as usize / 64] |= 1 << (named.target % 64);
+    }
+    bits
 }
 
 /// The directories that the configuration names by their paths, each once.

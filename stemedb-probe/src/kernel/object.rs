@@ -10,7 +10,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use stemedb_ebpf::disk::{DISK_OPS_EACH, LatencyStats, MAX_DISKS};
 use stemedb_ebpf::offsets::{Need, Offsets};
 use stemedb_ebpf::tables::{WAYS, cell_buckets};
-use stemedb_ebpf::{RDONLY_CAST, RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
+use stemedb_ebpf::{MAX_TARGETS, RDONLY_CAST, RESULT_IS_ARGUMENT, RESULT_IS_IN_CQE, Resolved, SYNC_CELL, Settings};
 
 use super::attach::{Attached, One, explain};
 use super::btf::{self, BtfError, Resolution};
@@ -104,7 +104,7 @@ pub struct Sizes {
     /// Whether a rule needs cgroups.
     pub cgroups: bool,
     /// One bit for each target that has classes by the names of directories.
-    pub named_directories: u64,
+    pub named_directories: [u64; MAX_TARGETS / 64],
     /// Bytes of the ring of slow calls, a power of two.
     pub slow_bytes: u32,
 }
@@ -180,6 +180,9 @@ impl Kernel {
     /// Loads the object for a configuration. Nothing is attached yet.
     pub fn load(sizes: Sizes, how: How<'_>) -> Result<Self, KernelError> {
         let How { hooks: mode, btf, .. } = how;
+        // It takes the kernel tens of milliseconds to print them, in which there is something else to do.
+        let modules = symbols::modules();
+        let functions = std::thread::spawn(symbols::read);
         let own = Path::new(btf::VMLINUX);
         let path = btf.unwrap_or(own);
         let resolution = btf::resolve(path, Arch::HOST)?;
@@ -214,10 +217,12 @@ impl Kernel {
             choice,
             symbols: Known::default(),
             without: how.without.to_vec(),
-            modules: None,
+            modules: Some(modules),
             path: path.display().to_string(),
         };
-        kernel.learn_functions()?;
+        let functions =
+            functions.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that reads it panicked")));
+        kernel.know(functions)?;
         kernel.load_resolve()?;
         kernel.prove_offsets()?;
         Ok(kernel)
@@ -232,6 +237,7 @@ impl Kernel {
     /// Gives back the memory that only loading needs; nothing can be attached any more.
     pub fn settle(&mut self) {
         self.types = None;
+        forget_object();
         #[cfg(target_env = "gnu")]
         // SAFETY: the call has no precondition.
         unsafe {
@@ -247,19 +253,16 @@ impl Kernel {
     /// Tells the kernel side which functions end which bios, and in which threads wait for what, once more where modules have come
     /// or gone. Without that some origins and some phases are not known.
     pub fn learn_functions(&mut self) -> Result<(), KernelError> {
-        let modules = std::fs::read(symbols::MODULES).unwrap_or_default();
-        // Columns of use counts change all the time.
-        let names: Vec<u8> = modules
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| line.split(|byte| *byte == b' ').next())
-            .flatten()
-            .copied()
-            .collect();
+        let names = symbols::modules();
         if self.modules.as_ref() == Some(&names) {
             return Ok(());
         }
         self.modules = Some(names);
-        let mut found = match symbols::read() {
+        self.know(symbols::read())
+    }
+
+    fn know(&mut self, functions: std::io::Result<symbols::Functions>) -> Result<(), KernelError> {
+        let mut found = match functions {
             Ok(found) => found,
             Err(error) => {
                 // What is known stays known.
@@ -349,6 +352,19 @@ impl Kernel {
     /// Takes a map out, for its one owner. Programs that use it cannot be loaded once the owner is gone.
     pub fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(&mut self, name: &'static str) -> Result<M, KernelError> {
         Ok(M::try_from(self.ebpf.take_map(name).ok_or(KernelError::Map(name))?)?)
+    }
+}
+
+/// Gives back the memory that the object's pages are in: they are the executable's, which has them if they are ever read again.
+fn forget_object() {
+    let page = usize::try_from(process::page_size()).unwrap_or(1 << 12);
+    let start = OBJECT.as_ptr().addr().next_multiple_of(page);
+    let end = (OBJECT.as_ptr().addr() + OBJECT.len()) / page * page;
+    if start < end {
+        // SAFETY: whole pages of a constant, which nobody has changed.
+        unsafe {
+            libc::madvise(OBJECT.as_ptr().with_addr(start).cast_mut().cast(), end - start, libc::MADV_DONTNEED);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
@@ -11,19 +12,14 @@ use aya::maps::{Array, Map, MapData};
 
 use super::object::{Kernel, KernelError};
 
-/// The values of an array map, in this process's memory.
-pub struct Shared<T> {
-    start: NonNull<T>,
+/// An array map that is looked at from time to time. Its values are in this process's memory only meanwhile.
+pub struct Source<T> {
+    map: MapData,
     len: usize,
-    /// Its owner here.
-    _map: MapData,
     values: PhantomData<T>,
 }
 
-// SAFETY: the memory is the map's, and goes with this.
-unsafe impl<T: Send> Send for Shared<T> {}
-
-impl<T: Pod> Shared<T> {
+impl<T: Pod> Source<T> {
     /// Takes a map, for its one owner.
     pub fn new(kernel: &mut Kernel, name: &'static str) -> Result<Self, KernelError> {
         const { assert!(size_of::<T>().is_multiple_of(8), "values lie one behind the other") }
@@ -31,22 +27,61 @@ impl<T: Pod> Shared<T> {
         // That it is an array of such values is looked at by whoever reads it value by value.
         let len = Array::<&MapData, T>::try_from(&map)?.len() as usize;
         let Map::Array(map) = map else { return Err(KernelError::Map(name)) };
+        Ok(Self { map, len, values: PhantomData })
+    }
+
+    /// Puts its values into this process's memory.
+    pub fn map(&self) -> Result<Mapping<T>, KernelError> {
         // SAFETY: a new mapping of a length that is not zero, anywhere.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                len * size_of::<T>(),
+                self.len * size_of::<T>(),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
-                map.fd().as_fd().as_raw_fd(),
+                self.map.fd().as_fd().as_raw_fd(),
                 0,
             )
         };
-        let error = || KernelError::Io(format!("cannot map the memory of {name}"), io::Error::last_os_error());
+        let error = || KernelError::Io("cannot map the memory of an eBPF map".to_owned(), io::Error::last_os_error());
         let start = if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) };
-        Ok(Self { start: start.ok_or_else(error)?, len, _map: map, values: PhantomData })
+        Ok(Mapping { start: start.ok_or_else(error)?, len: self.len })
     }
+}
 
+/// The values of an array map, in this process's memory for as long as the agent runs.
+pub struct Shared<T> {
+    mapping: Mapping<T>,
+    /// Its owner here.
+    _map: Source<T>,
+}
+
+impl<T: Pod> Shared<T> {
+    /// Takes a map, for its one owner.
+    pub fn new(kernel: &mut Kernel, name: &'static str) -> Result<Self, KernelError> {
+        let map = Source::new(kernel, name)?;
+        Ok(Self { mapping: map.map()?, _map: map })
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = Mapping<T>;
+
+    fn deref(&self) -> &Mapping<T> {
+        &self.mapping
+    }
+}
+
+/// The values of an array map, in this process's memory.
+pub struct Mapping<T> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: the memory is the map's, and goes with this.
+unsafe impl<T: Send> Send for Mapping<T> {}
+
+impl<T: Pod> Mapping<T> {
     /// How many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -74,9 +109,9 @@ impl<T: Pod> Shared<T> {
     }
 }
 
-impl<T> Drop for Shared<T> {
+impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
-        // SAFETY: what `new` has mapped; nothing that was handed out lives longer than this.
+        // SAFETY: what `map` has mapped; nothing that was handed out lives longer than this.
         unsafe {
             libc::munmap(self.start.as_ptr().cast(), self.len * size_of::<T>());
         }

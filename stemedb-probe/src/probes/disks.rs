@@ -13,7 +13,7 @@ use super::add_slots;
 use super::errors;
 use super::table;
 use super::write::Slots;
-use crate::kernel::shared::Shared;
+use crate::kernel::shared::{Shared, Source};
 use crate::kernel::{Kernel, KernelError};
 
 /// Everything about block I/O.
@@ -101,7 +101,7 @@ pub struct Reader {
     counts: PerCpuArray<MapData, DiskCounts>,
     latency_cells: Shared<Ids>,
     latencies: PerCpuArray<MapData, LatencyStats>,
-    requests: Shared<Ids>,
+    requests: Source<Ids>,
     flushes: PerCpuHashMap<MapData, FlushKey, FlushStats>,
     errors: HashMap<MapData, DiskErrorKey, u64>,
     file_errors: HashMap<MapData, FileErrorKey, u64>,
@@ -115,7 +115,7 @@ impl Reader {
             counts: kernel.take("DISK_COUNTS")?,
             latency_cells: Shared::new(kernel, "LATENCY_CELLS")?,
             latencies: kernel.take("DISK_LATENCIES")?,
-            requests: Shared::new(kernel, "REQUEST_IDS")?,
+            requests: Source::new(kernel, "REQUEST_IDS")?,
             flushes: kernel.take("DISK_FLUSHES")?,
             errors: kernel.take("DISK_ERRORS")?,
             file_errors: kernel.take("FILE_ERRORS")?,
@@ -123,8 +123,8 @@ impl Reader {
     }
 
     /// Requests, and bios of devices that take none, that have begun and not ended.
-    pub fn in_flight(&self) -> u64 {
-        table::taken(&self.requests).count() as u64
+    pub fn in_flight(&self) -> Result<u64, KernelError> {
+        Ok(table::taken(&self.requests.map()?).count() as u64)
     }
 
     /// Everything, in a fixed order.
