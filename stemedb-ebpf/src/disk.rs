@@ -163,6 +163,7 @@ impl DiskKey {
 
     /// What the number says.
     #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "parts of a number")]
     pub const fn of(word: u64) -> Self {
         Self {
             dev: word as u32,
@@ -217,6 +218,7 @@ impl LatencyKey {
 
     /// What the number says.
     #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "parts of a number")]
     pub const fn of(word: u64) -> Self {
         Self { dev: word as u32, target: target_of(word), op: (word >> 40) as u32 & 0xf }
     }

@@ -98,7 +98,7 @@ fn length(value: u64) -> u32 {
         ones |= ones >> shift;
         shift <<= 1;
     }
-    LENGTHS[masked::<64>((ones.wrapping_mul(DE_BRUIJN) >> 58) as usize)] as u32
+    u32::from(LENGTHS[masked::<64>((ones.wrapping_mul(DE_BRUIJN) >> 58) as usize)])
 }
 
 /// Bits after the highest one by which a number finds its [`FIRST_SLOTS`]: fewer, and two bounds could be in between.
@@ -108,6 +108,7 @@ const LENGTH_MIN: u32 = 64 - BOUNDS_NS[0].leading_zeros();
 const LENGTH_MAX: u32 = 64 - BOUNDS_NS[BOUNDS - 1].leading_zeros();
 
 /// The slot of the smallest number with a length and the [`FINE_BITS`] that follow its highest bit.
+#[allow(clippy::cast_possible_truncation, reason = "at most 512, and at most 201")]
 static FIRST_SLOTS: [u8; 512] = {
     let mut out = [0; 512];
     let mut at = 0;

@@ -30,6 +30,7 @@ pub const CELL_PROBES: u32 = 4;
 /// The first bucket for what is counted under a number, of a number of buckets that is a power of two of at most sixteen bits.
 #[inline(always)]
 #[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "both halves are in it")]
 pub const fn cell_bucket(word: u64, buckets: u32) -> u32 {
     (mixed((word ^ word >> 32) as u32) >> 16) & (buckets - 1)
 }

@@ -83,6 +83,7 @@ pub struct Agent {
     mounts: HashMap<Place, Mount>,
     devices: BTreeMap<u32, Device>,
     inflight_entries: u64,
+    file_entries: u64,
     events_lost: u64,
     rescanned: Instant,
     rescan_again: bool,
@@ -133,6 +134,7 @@ impl Agent {
             mounts: HashMap::new(),
             devices: BTreeMap::new(),
             inflight_entries: 0,
+            file_entries: 0,
             events_lost: 0,
             rescanned: Instant::now(),
             rescan_again: false,
@@ -270,6 +272,7 @@ impl Agent {
     fn sweep(&mut self) {
         let swept = self.readers.inflight.calls().and_then(|calls| {
             self.inflight_entries = calls.len() as u64;
+            self.file_entries = self.readers.files.count()?;
             self.readers.waits.sweep(&calls, process::monotonic_ns())
         });
         if let Err(error) = swept {

@@ -48,7 +48,7 @@ pub(crate) fn build(arch: Arch) -> Result<()> {
 /// long as it runs, and of no use to the kernel.
 fn without_debug_info(object: &[u8]) -> Result<Vec<u8>> {
     let mut object = Builder::read(object)?;
-    for section in object.sections.iter_mut() {
+    for section in &mut object.sections {
         let name = section.name.to_vec();
         section.delete = [&b".debug"[..], b".rel.debug"].iter().any(|prefix| name.starts_with(prefix));
     }

@@ -243,7 +243,7 @@ pub extern "C" fn file_idle(bucket: u64, word: u64) -> u64 {
         let waits = exceeds(writes, 0);
         let limit = FILE_IDLE_NS + waits * (FILE_WAITS_NS - FILE_IDLE_NS);
         let is_idle = exceeds(now, used_ns & HIGHEST) & exceeds(now.wrapping_sub(used_ns) & HIGHEST, limit);
-        let rank = (used_ns | waits * WAITS) & HIGHEST;
+        let rank = (used_ns | (waits * WAITS)) & HIGHEST;
         let better = (is_idle & exceeds(least, rank)).wrapping_neg();
         found = found & !better as u32 | place & better as u32;
         least = least & !better | rank & better;

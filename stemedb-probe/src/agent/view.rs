@@ -97,7 +97,7 @@ impl Agent {
         Ok(vec![
             state("targets", self.targets.processes().len() as u64, MAX_PROCESSES),
             state("inflight", self.inflight_entries, MAX_INFLIGHT),
-            state("files", self.readers.files.count()?, MAX_FILES),
+            state("files", self.file_entries, MAX_FILES),
             state("requests", self.readers.disks.in_flight()?, MAX_REQUESTS),
             state("dirs", dirs, MAX_DIRS),
             state("children", children, MAX_DIRS),

@@ -85,7 +85,8 @@ impl Kernel {
         let sleeps = capability.name == BIO && !disks::any_takes_bios();
         let mut verdict = self.choice.best(capability, |hook, by_function| self.attach_hook(hook, by_function, sleeps));
         if sleeps && verdict.hook.is_some() {
-            verdict.why = "no such device is there: its programs are loaded, and attached when one appears".to_owned();
+            "no such device is there: its programs are loaded, and attached when one appears"
+                .clone_into(&mut verdict.why);
         }
         verdict
     }

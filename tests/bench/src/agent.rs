@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use stemedb_kernel_tests::agent::Agent;
 
+use crate::beside::watching;
+use crate::loads::{Load, Places};
 use crate::workloads::median;
 
-/// Numbers of targets that are compared; the kernel side holds 32 rules for processes.
-const TARGETS: [usize; 3] = [1, 10, 32];
+/// Numbers of targets, and of classes of each beside those that every target has.
+const ROWS: [(usize, usize); 4] = [(1, 0), (1, 3), (10, 3), (100, 3)];
 /// Scrapes of which the one in the middle counts.
 const SCRAPES: usize = 11;
 /// For how long it does nothing.
@@ -21,6 +23,10 @@ const IDLE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     pub(crate) targets: usize,
+    /// Beside `other` and `wal`.
+    pub(crate) classes: usize,
+    /// From its start until everything is attached.
+    pub(crate) ready_seconds: f64,
     /// From its start to the end of its first scrape.
     pub(crate) start_seconds: f64,
     /// After the scrapes.
@@ -34,21 +40,40 @@ pub(crate) struct Row {
     pub(crate) idle: f64,
 }
 
-/// Starts an agent for each number of targets.
-pub(crate) fn measure() -> Result<Vec<Row>> {
-    TARGETS.into_iter().map(row).collect()
+/// What the agent's process takes while calls are counted.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Busy {
+    pub(crate) calls_per_second: f64,
+    /// Part of a processor.
+    pub(crate) processor: f64,
 }
 
-fn row(targets: usize) -> Result<Row> {
+/// Starts an agent for each row.
+pub(crate) fn measure() -> Result<Vec<Row>> {
+    ROWS.into_iter().map(|(targets, classes)| row(targets, classes)).collect()
+}
+
+/// Writes as fast as they come, watched.
+pub(crate) fn busy(places: &Places) -> Result<Busy> {
+    let agent = watching(places)?;
+    let before = processor_seconds(&agent)?;
+    let began = Instant::now();
+    let done = places.run(Load::Writes, IDLE)?;
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(Busy { calls_per_second: done.per_second, processor: (processor_seconds(&agent)? - before) / seconds })
+}
+
+fn row(targets: usize, classes: usize) -> Result<Row> {
     let mut arguments = Vec::new();
     for n in 0..targets {
         arguments.extend(["--target".to_owned(), format!("t{n}:comm=no-such-name-{n}")]);
-        for class in ["wal", "store", "index"] {
+        for class in ["one", "two", "three"].into_iter().take(classes) {
             arguments.extend(["--class".to_owned(), format!("t{n}:{class}=/nonexistent/{n}/{class}")]);
         }
     }
     let began = Instant::now();
     let agent = Agent::start(&arguments)?;
+    let ready_seconds = began.elapsed().as_secs_f64();
     let text = agent.get("/metrics", "text/plain")?;
     let start_seconds = began.elapsed().as_secs_f64();
     let times = (0..SCRAPES).map(|_| scrape_seconds(&agent.get("/metrics", "text/plain")?));
@@ -59,6 +84,8 @@ fn row(targets: usize) -> Result<Row> {
     let idle = (processor_seconds(&agent)? - before) / IDLE.as_secs_f64();
     Ok(Row {
         targets,
+        classes,
+        ready_seconds,
         start_seconds,
         resident_kb,
         series: text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).count(),

@@ -4,6 +4,7 @@ mod agent;
 mod beside;
 mod events;
 mod floor;
+mod growth;
 mod loads;
 mod meter;
 mod page;
@@ -82,7 +83,9 @@ fn run(options: &Options) -> Result<()> {
         hooks: bench.hook_of("write"),
         events,
         workloads,
+        growth: growth::measure(&bench, options, time)?,
         agent: agent::measure()?,
+        busy: agent::busy(&bench.places)?,
     };
     let text = page::page(&report);
     println!("{text}");

@@ -167,8 +167,9 @@ pub struct Status {
     pub writes: Vec<Writes>,
     /// Failed calls.
     pub errors: Vec<Failures>,
-    /// What is missing.
+    /// Maps of the kernel side, by name.
     pub maps: BTreeMap<String, MapState>,
+    /// What is missing, by reason.
     pub lost: BTreeMap<String, u64>,
     /// What stores through mappings made dirty.
     pub mapped: Vec<Mapped>,

@@ -11,7 +11,7 @@ use stemedb_kernel_tests::fs::{Mount, run};
 use stemedb_kernel_tests::scaled;
 use stemedb_kernel_tests::trace::{Call, Trace, sum, total};
 use stemedb_kernel_tests::tracefs::Recording;
-use stemedb_probe::probes::pending::monotonic_ns;
+use stemedb_probe::process::monotonic_ns;
 
 use super::work::{about, file, overlap, rounds};
 
