@@ -132,7 +132,7 @@ fn check(agent: &Agent, variant: Variant, class: &Path) -> Result<()> {
     let losses = status.losses();
     ensure!(losses.is_empty() || losses.iter().all(|(reason, _)| *reason == "recursion"), "{losses:?}");
     let watched = status.targets.iter().find(|target| target.name == "t").context("no target")?.process_count;
-    ensure!(watched as usize >= variant.processes, "{watched} processes of {}", variant.processes);
+    ensure!(watched >= variant.processes as u64, "{watched} processes of {}", variant.processes);
     let name = format!("class-{}", variant.directories - 1);
     ensure!(status.calls(&name, "pwrite64") > 0, "no write below {}", class.display());
     Ok(())
