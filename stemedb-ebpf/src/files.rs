@@ -1,6 +1,7 @@
 //! Files that targets write: one record for each file and target, found by the address of its inode. It says what waits for a sync, and
 //! whose the file's pages are when the kernel writes them out long after, in threads that know nothing of the process.
 
+use crate::slots::is_set;
 use crate::tables::{WAYS, bucket_of};
 
 /// Buckets of the table of files.
@@ -68,7 +69,7 @@ pub const fn file_of(inode: u64) -> u64 {
 #[must_use]
 pub const fn is_of_file(word: u64, inode: u64) -> u64 {
     let differs = (word & (FILE_MASK | TAKEN | FILE_BUSY)) ^ (file_of(inode) | TAKEN);
-    (differs | differs.wrapping_neg()) >> 63 ^ 1
+    is_set(differs) ^ 1
 }
 
 /// The target that writes the file.

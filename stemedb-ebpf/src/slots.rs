@@ -126,6 +126,20 @@ static FIRST_SLOTS: [u8; 512] = {
     out
 };
 
+/// 1 if a number is not zero, else 0; without a branch.
+#[inline(always)]
+#[must_use]
+pub const fn is_set(value: u64) -> u64 {
+    (value | value.wrapping_neg()) >> 63
+}
+
+/// `new` if `condition` is 1, `old` if it is 0; without a branch.
+#[inline(always)]
+#[must_use]
+pub const fn chosen(condition: u64, new: u64, old: u64) -> u64 {
+    old ^ ((old ^ new) & condition.wrapping_neg())
+}
+
 /// The slot of a duration in nanoseconds: the number of bounds below it. Its highest bits tell that but for one bound.
 #[inline(always)]
 #[must_use]

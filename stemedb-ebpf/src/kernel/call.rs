@@ -14,7 +14,9 @@ use super::class;
 use super::disk::now;
 use super::file::File;
 use super::files;
-use super::maps::{ERRORS, INFLIGHT, INFLIGHT_IDS, SYNC_STATS, WRITE_STATS, add, add_n, count, lost, setting};
+use super::maps::{
+    ERRORS, INFLIGHT, INFLIGHT_IDS, SYNC_STATS, WRITE_STATS, add, add_n, count, is_patient, lost, setting,
+};
 use super::phases;
 use super::read;
 use super::slow;
@@ -197,7 +199,19 @@ fn closes_group(op: u8) -> bool {
 /// What is kept of a call or a request between its begin and its end.
 #[inline(always)]
 pub fn in_flight(key: InflightKey) -> Option<&'static mut Inflight> {
-    at(table::find(&INFLIGHT_IDS, bucket(key.id), key.id))
+    at(if is_patient() { found(key.id) } else { inflight_find(key.id) as u32 })
+}
+
+/// The place of what is known by `id`; 0 where there is none. Global, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn inflight_find(id: u64) -> u64 {
+    u64::from(found(id))
+}
+
+#[inline(always)]
+fn found(id: u64) -> u32 {
+    table::find(&INFLIGHT_IDS, bucket(id), id)
 }
 
 /// Charges a call to its file after all, if that has been found. What was mapped at the call's begin is mapped at its end, unless

@@ -7,14 +7,14 @@ use stemedb_ebpf::disk::{
     FlushStats, ISSUED, LatencyKey, LatencyStats, Origin, STALE_NS, request_bucket,
 };
 use stemedb_ebpf::phases::part;
-use stemedb_ebpf::slots::latency_slot;
+use stemedb_ebpf::slots::{HIGHEST, chosen, exceeds, latency_slot};
 use stemedb_ebpf::tables::WAYS;
 
 use super::activity;
 use super::charge::Charge;
 use super::maps::{
     self, DISK_CELLS, DISK_COUNTS, DISK_ERRORS, DISK_FLUSHES, DISK_LATENCIES, LATENCY_CELLS, NO_LATENCIES, REQUEST_IDS,
-    REQUESTS, add, lost, setting,
+    REQUESTS, add, is_patient, lost, setting,
 };
 use super::phases;
 use super::read::{self, Addr, lower_half};
@@ -39,7 +39,19 @@ pub fn now() -> u64 {
 /// What is kept of one that has begun.
 #[inline(always)]
 pub fn known(address: Addr) -> Option<&'static mut DiskRequest> {
-    at(table::find(&REQUEST_IDS, request_bucket(lower_half(address)), address))
+    let bucket = request_bucket(lower_half(address));
+    at(if is_patient() {
+        table::find(&REQUEST_IDS, bucket, address)
+    } else {
+        request_find(u64::from(bucket), read::number(address)) as u32
+    })
+}
+
+/// The place of a request; 0 where it has none. Global, as below.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn request_find(bucket: u64, address: u64) -> u64 {
+    u64::from(table::find(&REQUEST_IDS, bucket as u32, address))
 }
 
 #[inline(always)]
@@ -55,7 +67,12 @@ fn at(place: u32) -> Option<&'static mut DiskRequest> {
 #[inline(always)]
 pub fn remember(address: Addr, request: &mut DiskRequest) {
     let bucket = request_bucket(lower_half(address));
-    let (mut place, is_known) = table::find_or_take(&REQUEST_IDS, bucket, read::number(address));
+    let (mut place, is_known) = if is_patient() {
+        table::find_or_take(&REQUEST_IDS, bucket, read::number(address))
+    } else {
+        let taken = request_take(u64::from(bucket), read::number(address));
+        (taken as u32, taken >> 32 != 0)
+    };
     if is_known {
         missed(place);
     } else if place == 0 {
@@ -70,6 +87,17 @@ pub fn remember(address: Addr, request: &mut DiskRequest) {
     *kept = *request;
 }
 
+/// The place of a request, and in the upper half whether it had one.
+///
+/// A global function of the object, with numbers for arguments: the verifier looks at it once, and not anew for every way that leads
+/// to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn request_take(bucket: u64, address: u64) -> u64 {
+    let (place, is_known) = table::find_or_take(&REQUEST_IDS, bucket as u32, address);
+    u64::from(place) | u64::from(is_known) << 32
+}
+
 /// The end of the request at a place was not seen.
 #[inline(always)]
 pub fn missed(place: u32) {
@@ -79,25 +107,28 @@ pub fn missed(place: u32) {
     }
 }
 
-/// Takes the place of a request whose end was not seen; 0 where there is none.
-///
-/// A global function of the object, with numbers for arguments: the verifier looks at it once, and not anew for every way that leads
-/// to it.
+/// Takes the place of a request whose end was not seen; 0 where there is none. Global, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn request_stale(bucket: u64, address: u64) -> u64 {
-    let (bucket, now) = (bucket as u32, now());
+    let now = now();
+    let mut found = 0;
     for way in 0..WAYS {
-        let place = bucket * WAYS + way + 1;
-        let id = table::id_at(&REQUEST_IDS, place);
-        let Some(request) = at(place) else { return 0 };
-        let begun = request.start_ns.max(request.issue_ns);
-        if now.saturating_sub(begun) > STALE_NS && table::change(&REQUEST_IDS, place, id, address) {
-            missed(place);
-            return u64::from(place);
-        }
+        let place = bucket as u32 * WAYS + way + 1;
+        let Some(request) = REQUESTS.get_ptr(place - 1) else { return 0 };
+        // SAFETY: numbers of a map value.
+        let begun = unsafe { (*request).start_ns | (*request).issue_ns };
+        // Without branches, each of which is two ways for the verifier. What two times have together is not before either.
+        let is_stale = exceeds(now, begun & HIGHEST) & exceeds(now.wrapping_sub(begun) & HIGHEST, STALE_NS);
+        found = chosen(is_stale, place.into(), found);
     }
-    0
+    let found = found as u32;
+    let was = table::id_at(&REQUEST_IDS, found);
+    if was == 0 || !table::change(&REQUEST_IDS, found, was, address) {
+        return 0;
+    }
+    missed(found);
+    u64::from(found)
 }
 
 /// Makes a request that has just begun a part of what those look at who may wait for it in sync calls.

@@ -4,12 +4,12 @@ use stemedb_ebpf::Lost;
 use stemedb_ebpf::files::{
     FILE_BUSY, FILE_IDLE_NS, FILE_WAITS_NS, FileRecord, Pending, file_bucket, file_target, file_word, is_of_file,
 };
-use stemedb_ebpf::slots::{HIGHEST, exceeds};
+use stemedb_ebpf::slots::{HIGHEST, chosen, exceeds, is_set};
 use stemedb_ebpf::tables::WAYS;
 
 use super::atomic;
 use super::disk::now;
-use super::maps::{FILE_IDS, FILES, lost, lost_many, offset};
+use super::maps::{FILE_IDS, FILES, is_patient, lost, lost_many, offset};
 use super::read::{self, Addr};
 use super::table;
 
@@ -61,6 +61,18 @@ pub fn note(inode: Addr, target: u32, class: u32) -> u32 {
 /// The place of the record of a file that a target has written; 0 where there is none.
 #[inline(always)]
 pub fn written(inode: Addr, target: u32) -> u32 {
+    if is_patient() { found(inode, target) } else { file_written(inode, u64::from(target)) as u32 }
+}
+
+/// The same as a function that the verifier looks at by itself. Global, as below.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn file_written(inode: u64, target: u64) -> u64 {
+    u64::from(found(inode, target as u32))
+}
+
+#[inline(always)]
+fn found(inode: Addr, target: u32) -> u32 {
     let place = table::find(&FILE_IDS, file_bucket(inode as u32), file_word(inode, target));
     let (ino, generation) = identity(inode);
     if is_same(place, ino, generation) { place } else { 0 }
@@ -102,9 +114,9 @@ pub extern "C" fn file_make(inode: u64, target: u64) -> u64 {
     let word = file_word(inode, target as u32);
     let (ino, generation) = identity(inode);
     for _ in 0..TRIES {
-        let place = written(inode, target as u32);
+        let place = file_written(inode, target);
         if place != 0 {
-            return u64::from(place);
+            return place;
         }
         let claimed = file_claim(u64::from(file_bucket(inode as u32)), word);
         let place = claimed as u32;
@@ -161,10 +173,11 @@ pub extern "C" fn file_owner(inode: u64) -> u64 {
         // SAFETY: a number of a map value.
         let used_ns = unsafe { (&raw const (*record).used_ns).read_volatile() } & HIGHEST;
         // Without branches, as in `file_idle`.
-        let better = (is_of_file(id, inode) & exceeds(used_ns | 1, latest)).wrapping_neg();
-        found = found & !better as u32 | place & better as u32;
-        latest = latest & !better | (used_ns | 1) & better;
+        let better = is_of_file(id, inode) & exceeds(used_ns | 1, latest);
+        found = chosen(better, place.into(), found);
+        latest = chosen(better, used_ns | 1, latest);
     }
+    let found = found as u32;
     let (ino, generation) = identity(inode);
     if !is_same(found, ino, generation) {
         return 0;
@@ -192,22 +205,18 @@ fn is_same(place: u32, ino: u64, generation: u32) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn file_is_alone(own: u64, word: u64) -> u64 {
-    let own = own as u32;
-    let first = (own.wrapping_sub(1) & !(WAYS - 1)) + 1;
-    for way in 0..WAYS {
+    let first = (own.wrapping_sub(1) & !u64::from(WAYS - 1)) + 1;
+    let mut other = 0;
+    for way in (0..u64::from(WAYS)).rev() {
         let place = first + way;
-        let mut id = table::id_at(&FILE_IDS, place);
-        if place == own || id & !FILE_BUSY != word {
-            continue;
-        }
-        if id != word && place > own {
-            id = file_settle(u64::from(place), word | FILE_BUSY);
-        }
-        if place < own || id == word {
-            return 0;
-        }
+        let id = table::id_at(&FILE_IDS, place as u32);
+        let is_other = (is_set((id & !FILE_BUSY) ^ word) ^ 1) & is_set(place ^ own);
+        other = chosen(is_other, place, other);
     }
-    1
+    if other == 0 {
+        return 1;
+    }
+    u64::from(other > own && file_settle(other, word | FILE_BUSY) != word)
 }
 
 /// Waits until a place is not busy as `busy` any more; what it is then. Global, as above.
@@ -244,10 +253,11 @@ pub extern "C" fn file_idle(bucket: u64, word: u64) -> u64 {
         let limit = FILE_IDLE_NS + waits * (FILE_WAITS_NS - FILE_IDLE_NS);
         let is_idle = exceeds(now, used_ns & HIGHEST) & exceeds(now.wrapping_sub(used_ns) & HIGHEST, limit);
         let rank = (used_ns | (waits * WAITS)) & HIGHEST;
-        let better = (is_idle & exceeds(least, rank)).wrapping_neg();
-        found = found & !better as u32 | place & better as u32;
-        least = least & !better | rank & better;
+        let better = is_idle & exceeds(least, rank);
+        found = chosen(better, place.into(), found);
+        least = chosen(better, rank, least);
     }
+    let found = found as u32;
     let was = table::id_at(&FILE_IDS, found);
     if was & FILE_BUSY != 0 || was == 0 || !table::change(&FILE_IDS, found, was, word) {
         return 0;

@@ -309,6 +309,13 @@ pub fn count<K>(map: &HashMap<K, u64>, key: &K, full: Lost) {
     }
 }
 
+/// Whether the verifier of this kernel knows what of two states is of no importance (from 6.4 or so; `bpf_rdonly_cast` came shortly before).
+/// Others follow every way out of a loop through all that comes after it, so that a look-up has to be a function that they look at by itself.
+#[inline(always)]
+pub fn is_patient() -> bool {
+    setting!(cast_type) != 0
+}
+
 /// Adds one at a place of an array that is this processor's own.
 #[inline(always)]
 pub fn add<const N: usize>(counts: &mut [u64; N], index: usize) {

@@ -1,6 +1,7 @@
 //! On which file systems sync calls of targets are in flight: a journal's I/O is charged to who waits for it.
 
 use stemedb_ebpf::disk::{MAX_WAITS, NO_TARGET, WAIT_PROBES, Waits, wait_word};
+use stemedb_ebpf::slots::{chosen, is_set};
 use stemedb_ebpf::tables::bucket_of;
 use stemedb_ebpf::{Inflight, Lost, MAX_TARGETS};
 
@@ -103,18 +104,16 @@ pub fn who(dev: u32) -> u32 {
 
 #[inline(always)]
 fn only_one(waits: *const Waits) -> u32 {
-    let mut found = NO_TARGET;
+    let (mut found, mut several) = (u64::from(NO_TARGET), 0);
     for target in 0..MAX_TARGETS as u32 {
         if target >= setting!(targets) {
             break;
         }
         // SAFETY: in bounds; a number that is read at once.
-        if unsafe { (&raw const (*waits).counts[target as usize]).read_volatile() } != 0 {
-            if found != NO_TARGET {
-                return NO_TARGET;
-            }
-            found = target;
-        }
+        let waits = is_set(unsafe { (&raw const (*waits).counts[target as usize]).read_volatile() });
+        // Without branches, each of which is two ways for the verifier.
+        several |= waits & (is_set(found ^ u64::from(NO_TARGET)));
+        found = chosen(waits, target.into(), found);
     }
-    found
+    if several != 0 { NO_TARGET } else { found as u32 }
 }
