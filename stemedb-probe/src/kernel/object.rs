@@ -337,7 +337,12 @@ impl Kernel {
     /// The figures that the kernel keeps about each attached program.
     #[must_use]
     pub fn program_figures(&self) -> Vec<ProgramFigures> {
-        self.attached.iter().filter_map(|one| programs::figures(&one.name, one.program.as_fd()).ok()).collect()
+        let attached = self.attached.iter().filter_map(|one| programs::figures(&one.name, one.program.as_fd()).ok());
+        // Those that wait have none, and are named all the same.
+        let dormant = self.dormant.iter().map(|one| ProgramFigures { name: one.name.clone(), ..Default::default() });
+        let mut all: Vec<_> = attached.chain(dormant).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// Fills an array from its beginning.
