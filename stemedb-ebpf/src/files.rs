@@ -64,6 +64,13 @@ pub const fn file_of(inode: u64) -> u64 {
     inode >> 3 & FILE_MASK
 }
 
+/// The address of the inode of a file by its number: the bits above it are ones in the kernel's half.
+#[inline(always)]
+#[must_use]
+pub const fn inode_of(word: u64) -> u64 {
+    (word & FILE_MASK) << 3 | !(u64::MAX >> 7)
+}
+
 /// 1 if a record that is ready is that of a file, whoever writes it, else 0; without a branch.
 #[inline(always)]
 #[must_use]
@@ -106,6 +113,10 @@ mod tests {
         assert_eq!(file_target(word), 127);
         assert_eq!([is_of_file(word, inode), is_of_file(word, other), is_of_file(word | FILE_BUSY, inode)], [1, 0, 0]);
         assert_ne!(word, file_word(inode, 126));
+        assert_eq!(
+            [inode, 0xff11_0000_0000_0008].map(|at| inode_of(file_word(at, 127))),
+            [inode, 0xff11_0000_0000_0008]
+        );
         // Five levels of page tables.
         assert_ne!(file_of(0xff11_0000_0000_0008), file_of(0xff10_0000_0000_0008));
         assert_eq!(file_target(file_word(u64::MAX, 3)), 3);

@@ -1,6 +1,6 @@
 //! The life of a watched call or request: what is kept at its begin, and what is added up at its end.
 
-use stemedb_ebpf::files::{Pending, file_word};
+use stemedb_ebpf::files::{Pending, file_word, inode_of};
 use stemedb_ebpf::ops::{OPS, Op, SYNC_OPS, Way};
 use stemedb_ebpf::phases::Phase;
 use stemedb_ebpf::slots::{latency_slot, size_slot};
@@ -359,8 +359,18 @@ fn end_write(call: &Inflight, op: u8, ret: i64, spent: Spent) {
     if call.flags & DURABLE != 0 {
         end_durable(call, bytes, ret, spent);
     } else if bytes != 0 && call.file != 0 {
-        files::add_pending(call.record, call.file, &Pending { first_ns: now, writes: 1, bytes }, now);
+        files::add_pending(record_of(call), call.file, &Pending { first_ns: now, writes: 1, bytes }, now);
     }
+}
+
+/// The record of the file of a write that has ended; where there was none at its begin, because another was just making it and was
+/// interrupted, once more.
+#[inline(always)]
+fn record_of(call: &Inflight) -> u32 {
+    if call.record != 0 {
+        return call.record;
+    }
+    files::note(inode_of(call.file), call.target, call.cell - call.target * setting!(classes))
 }
 
 /// A write that returns when it is durable is a sync as well, of the same length, and a group of its own.

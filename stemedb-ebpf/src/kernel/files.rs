@@ -15,8 +15,9 @@ use super::table;
 
 /// How often a record is looked for that another is just making.
 const TRIES: usize = 4;
-/// How often it is looked at meanwhile: a microsecond or two.
-const PATIENCE: usize = 1024;
+/// How often it is looked at meanwhile: less than a microsecond. Who is interrupted while it makes one takes longer; then a write looks for
+/// it once more as it ends.
+const PATIENCE: usize = 256;
 /// Set in what [`file_claim`] returns.
 const KNOWN: u64 = 1 << 32;
 /// Set in what [`file_owner`] returns.
