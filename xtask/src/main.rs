@@ -83,6 +83,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    Instructions(vm::instructions::Options),
     /// Record the type information of a kernel as a fixture of the tests (tests/btf/fixtures)
     BtfFixture {
         /// Raw BTF, such as /sys/kernel/btf/vmlinux
@@ -128,6 +129,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Test { fast } => Ok(test::all(fast)),
         Task::VmTest(options) => vm::command(&options),
         Task::Bench { arguments } => bench::command(&arguments),
+        Task::Instructions(options) => vm::instructions::command(&options),
         Task::BtfFixture { file, name } => fixture::record(&file, &name).map(|()| ExitCode::SUCCESS),
         Task::Docs { check } => docs::command(check),
     }

@@ -37,6 +37,8 @@ const RESTART: core::ops::RangeInclusive<i64> = -516..=-512;
 pub struct Begin {
     /// [`Op`]
     pub op: u8,
+    /// The thread that asks for it, as [`super::task::Watched`] has it.
+    pub thread: u64,
     /// Index of the target.
     pub target: u32,
     /// Flags of [`Inflight`] that the caller knows.
@@ -60,7 +62,7 @@ pub fn rwf(flags: u32) -> u32 {
 /// Begins a call or a request: classifies its file, and for a sync takes the writes that it covers.
 #[inline(always)]
 pub fn begin(key: InflightKey, what: Begin, file: &File) {
-    let Begin { op, target, flags, is_request } = what;
+    let Begin { op, thread, target, flags, is_request } = what;
     let place = inflight_take(key.id) as u32;
     let Some(call) = at(place) else {
         lost(Lost::InflightFull);
@@ -85,7 +87,7 @@ pub fn begin(key: InflightKey, what: Begin, file: &File) {
         classify(call, file, op, target);
     }
     if is_sync(op) || call.flags & DURABLE != 0 {
-        phases::reserve(call, key, is_request, file);
+        phases::reserve(call, key, is_request, thread, file);
     }
     call.start_ns = now();
     if !is_sync(op) {

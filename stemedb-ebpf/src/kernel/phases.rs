@@ -88,9 +88,8 @@ fn find_activities(call: &mut Partition) {
 
 /// Takes a place for a call that is about to begin. Nothing is charged to it until [`begin`].
 #[inline(always)]
-pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, file: &File) {
+pub fn reserve(call: &mut Inflight, key: InflightKey, is_request: bool, thread: u64, file: &File) {
     let Some(all) = syncers() else { return };
-    let thread = bpf_get_current_pid_tgid();
     let id = if is_request { key.id } else { thread & 0xffff_ffff };
     let taken = take(all, id);
     let Some(new) = at(taken) else {

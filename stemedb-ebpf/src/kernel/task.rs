@@ -14,8 +14,8 @@ use super::targets;
 pub struct Watched {
     /// Its `struct task_struct`.
     pub task: *const u8,
-    /// Thread id.
-    pub tid: u32,
+    /// Process id and thread id, as `bpf_get_current_pid_tgid` has them.
+    pub thread: u64,
     /// Index of the target.
     pub target: u32,
 }
@@ -30,16 +30,20 @@ pub fn thread() -> u32 {
 #[inline(always)]
 pub fn watched() -> Option<Watched> {
     let task = current();
-    match word(task) {
+    let process = process(task);
+    match targets::word(process) {
         0 => None,
-        word => Some(Watched { task, tid: id(task), target: process_entry(word).target }),
+        word => {
+            let thread = u64::from(process) << 32 | u64::from(id(task));
+            Some(Watched { task, thread, target: process_entry(word).target })
+        }
     }
 }
 
 /// The target of the current thread, whose structure this is; [`NO_TARGET`] if its process is not watched.
 #[inline(always)]
 pub fn target(task: *const u8) -> u32 {
-    match word(task) {
+    match targets::word(process(task)) {
         0 => NO_TARGET,
         word => process_entry(word).target,
     }
@@ -56,12 +60,12 @@ fn id(task: *const u8) -> u32 {
 }
 
 #[inline(always)]
-fn word(task: *const u8) -> u64 {
+fn process(task: *const u8) -> u32 {
     if setting!(typed) == 0 {
-        return targets::word((bpf_get_current_pid_tgid() >> 32) as u32);
+        return (bpf_get_current_pid_tgid() >> 32) as u32;
     }
     // SAFETY: as above.
-    targets::word(unsafe { read::typed(task, offset!(task_tgid)) })
+    unsafe { read::typed(task, offset!(task_tgid)) }
 }
 
 /// `struct task_struct` of the current thread.

@@ -91,5 +91,9 @@ pub fn aio_fsync_done(ctx: FExitContext) -> i32 {
 fn begin(req: Addr, op: Op, file: Addr, flags: u32) {
     let Some(thread) = task::watched() else { return };
     let Ok(file) = file::of_interest(file::behind(Some(file)), op as u8) else { return };
-    call::begin(call::request(req), Begin { op: op as u8, target: thread.target, flags, is_request: true }, &file);
+    call::begin(
+        call::request(req),
+        Begin { op: op as u8, thread: thread.thread, target: thread.target, flags, is_request: true },
+        &file,
+    );
 }

@@ -94,8 +94,8 @@ fn exit(regs: *const u8, ret: i64) {
 
 #[inline(always)]
 fn begin(thread: Watched, op: u8, regs: *const u8) {
-    let key = InflightKey::call(thread.tid, op);
-    let mut what = Begin { op, target: thread.target, flags: 0, is_request: false };
+    let key = InflightKey::call(thread.thread as u32, op);
+    let mut what = Begin { op, thread: thread.thread, target: thread.target, flags: 0, is_request: false };
     if op == Op::Msync as u8 {
         // SAFETY: as in `exit`.
         let (file, flags) = mapped_file(unsafe { task::syscall_argument(regs, 0) });

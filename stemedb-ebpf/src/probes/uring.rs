@@ -52,7 +52,7 @@ fn begin(req: *const u8, refused: Option<*const u8>) {
         lost(Lost::UringSkip);
         return;
     }
-    let mut what = Begin { op, target: thread.target, flags: 0, is_request: true };
+    let mut what = Begin { op, thread: thread.thread, target: thread.target, flags: 0, is_request: true };
     if op == Op::UringFsync as u8 {
         // SAFETY: as above; the operation's own structure is the first member.
         let flags = unsafe {

@@ -68,7 +68,9 @@ impl Agent {
             return;
         }
         let mut latencies = vec![0; SLOTS];
-        match self.readers.syncs.read() {
+        // Targets without a process so far have no calls: each would be some ten look-ups in vain.
+        let seen = self.targets.seen();
+        match self.readers.syncs.read_of(|target| seen.get(target).is_none_or(|processes| *processes != 0)) {
             Ok(series) => series.iter().for_each(|one| add_slots(&mut latencies, &one.slots)),
             Err(error) => log::error!("cannot read the latencies of sync calls: {error}"),
         }

@@ -45,10 +45,18 @@ impl Reader {
 
     /// Every series that has had a call.
     pub fn read(&self) -> Result<Vec<SyncSeries>, KernelError> {
+        self.read_of(|_| true)
+    }
+
+    /// The same of some targets, by their indices.
+    pub fn read_of(&self, wanted: impl Fn(usize) -> bool) -> Result<Vec<SyncSeries>, KernelError> {
         let mut out = Vec::new();
         for index in 0..self.stats.len() {
-            let values = self.stats.get(&index, 0)?;
             let (target, class) = split_cell(index / SYNC_CELL, self.classes);
+            if !wanted(target as usize) {
+                continue;
+            }
+            let values = self.stats.get(&index, 0)?;
             let mut series = SyncSeries {
                 target,
                 class,

@@ -68,7 +68,7 @@ pub(crate) fn measure(bench: &Bench, options: &Options, time: Duration) -> Resul
 }
 
 /// Programs that are attached to several functions have one name.
-fn costs(programs: Vec<meter::Program>, calls: f64) -> Round {
+pub(crate) fn costs(programs: Vec<meter::Program>, calls: f64) -> Round {
     let mut by_name: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for program in programs {
         let (runs, ns) = by_name.entry(page::full_name(&program.name)).or_default();

@@ -5,6 +5,7 @@ mod beside;
 mod events;
 mod floor;
 mod growth;
+mod instructions;
 mod loads;
 mod meter;
 mod page;
@@ -12,7 +13,7 @@ mod tools;
 mod workloads;
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -55,6 +56,9 @@ struct Options {
     /// Only what single programs cost, and write nothing
     #[arg(long)]
     events: bool,
+    /// Only a line of JSON, for a machine whose clock counts instructions (`cargo xtask instructions`)
+    #[arg(long, hide = true)]
+    instructions: bool,
 }
 
 fn main() -> ExitCode {
@@ -69,9 +73,14 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let others = meter::programs();
+    let folder = Path::new(LOG).parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let log = File::create(LOG).with_context(|| format!("cannot write {LOG}"))?;
     let bench = Bench::new(Places::new(&options.disk)?, others, log)?;
     let time = Duration::from_millis(options.milliseconds);
+    if options.instructions {
+        return instructions::print(&bench, options, time);
+    }
     let events = events::measure(&bench, options, time)?;
     if options.events {
         println!("{}", page::events(&events));

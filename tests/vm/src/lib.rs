@@ -40,9 +40,24 @@ pub struct Test {
     pub program: PathBuf,
     /// In how many modes it runs: the first that are possible.
     pub modes: usize,
+    /// What the program is started with.
+    pub arguments: Vec<String>,
+    /// What it says once it has done what it should: one that does nothing is no success.
+    pub proof: String,
+    /// Whether what it says is told also where it passes.
+    pub tells: bool,
 }
 
 impl Test {
+    /// A test function of a program that cargo has built.
+    #[must_use]
+    pub fn function(suite: &str, name: &str, program: PathBuf, modes: usize) -> Self {
+        let arguments = ["--exact", name, "--test-threads=1", "--nocapture"].map(str::to_owned).to_vec();
+        // A filter that matches nothing is a success for the test program.
+        let proof = "1 passed".to_owned();
+        Self { suite: suite.to_owned(), name: name.to_owned(), program, modes, arguments, proof, tells: false }
+    }
+
     /// Whether it runs in a mode that is possible, after `before` others that were.
     #[must_use]
     pub fn runs_after(&self, before: usize) -> bool {
@@ -91,7 +106,7 @@ pub enum Event {
         outcome: Outcome,
         /// It took so long.
         took: Duration,
-        /// What it said, where it did not pass.
+        /// What it said, where it did not pass or is to tell.
         output: String,
     },
     /// The plan is done.

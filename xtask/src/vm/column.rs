@@ -61,6 +61,9 @@ pub(crate) struct Column {
     pub(crate) tests: Vec<String>,
     /// Why the run has ended before its end.
     pub(crate) broken: Option<String>,
+    /// What tests that are to tell have said, by mode.
+    #[serde(skip)]
+    pub(crate) told: Vec<(usize, String)>,
     /// Faults that the kernel has told of.
     pub(crate) complaints: Vec<String>,
     /// The test that runs.
@@ -81,6 +84,7 @@ impl Column {
             cells: vec![vec![Cell::NotReached; plan.tests.len()]; plan.modes.len()],
             tests: plan.tests.iter().map(|test| format!("{}::{}", test.suite, test.name)).collect(),
             broken: None,
+            told: Vec::new(),
             complaints: Vec::new(),
             current: None,
             possible: 0,
@@ -123,7 +127,11 @@ impl Column {
                 let count = format!("{}/{}", test + 1, self.tests.len());
                 let took = view::seconds(took.as_secs_f64());
                 println!("{at} {:<14} {count:>6}  {row}  {}  {took}", name(plan, mode), cell.word());
-                output.lines().for_each(|line| println!("    {line}"));
+                if cell.fine() {
+                    self.told.extend((!output.is_empty()).then_some((mode, output)));
+                } else {
+                    output.lines().for_each(|line| println!("    {line}"));
+                }
                 self.set(cell);
                 self.current = None;
             }
@@ -186,7 +194,7 @@ mod tests {
     use stemedb_vm_init::Test;
 
     fn plan() -> Plan {
-        let test = |name: &str| Test { suite: "s".into(), name: name.into(), program: "/s".into(), modes: 2 };
+        let test = |name: &str| Test::function("s", name, "/s".into(), 2);
         Plan {
             binaries: "/b".into(),
             scale: 1,

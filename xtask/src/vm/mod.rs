@@ -2,6 +2,7 @@
 
 mod column;
 mod image;
+pub(crate) mod instructions;
 mod kernels;
 mod programs;
 mod report;
@@ -20,6 +21,7 @@ use stemedb_vm_init::{Mode, Plan};
 use column::Column;
 use kernels::Kernel;
 use programs::Programs;
+use run::Clock;
 
 use crate::apt::Apt;
 use crate::{build, process, setup, shell};
@@ -144,7 +146,7 @@ fn test(kernel: Option<&Kernel>, options: &Options, programs: &Programs) -> Resu
             .enumerate()
             .map(|(guest, plan)| {
                 let folder = folder.join(guest.to_string());
-                scope.spawn(move || test_in_guest(kernel, guest, plan, programs, &folder))
+                scope.spawn(move || test_in_guest(kernel, guest, plan, programs, &folder, Clock::Wall, KERNEL_LIMIT))
             })
             .collect();
         let join = |guest: thread::ScopedJoinHandle<'_, Result<Column>>| {
@@ -164,7 +166,15 @@ fn share(plan: &Plan, guest: usize) -> Plan {
     Plan { tests: plan.tests.iter().skip(guest).step_by(GUESTS).cloned().collect(), ..plan.clone() }
 }
 
-fn test_in_guest(kernel: &Kernel, guest: usize, plan: &Plan, programs: &Programs, folder: &Path) -> Result<Column> {
+fn test_in_guest(
+    kernel: &Kernel,
+    guest: usize,
+    plan: &Plan,
+    programs: &Programs,
+    folder: &Path,
+    clock: Clock,
+    limit: Duration,
+) -> Result<Column> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let image = image::make(kernel, plan, programs, folder)?;
     let name = format!("{}#{guest}", kernel.asked);
@@ -172,7 +182,7 @@ fn test_in_guest(kernel: &Kernel, guest: usize, plan: &Plan, programs: &Programs
     let mut column = new();
     for boot in 1..=BOOTS {
         println!("booting     {name}: {}", kernel.image().display());
-        run::guest(&mut column, plan, &image, &kernel.image(), KERNEL_LIMIT)?;
+        run::guest(&mut column, plan, &image, &kernel.image(), limit, clock)?;
         if column.is_up() || boot == BOOTS || process::stopped() {
             break;
         }

@@ -75,6 +75,11 @@ const HOST_ONLY: &[&str] = &[
 pub(crate) struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
+    /// One program that is no test.
+    pub(crate) fn only(name: &str, path: PathBuf) -> Self {
+        Self(BTreeMap::from([(name.to_owned(), path)]))
+    }
+
     /// Builds them.
     pub(crate) fn build() -> Result<Self> {
         let mut cargo = shell::cargo();
@@ -100,12 +105,7 @@ impl Programs {
                 shell::capture(shell::command(program).args(["--list", "--format", "terse"]).args(which))
             };
             let (all, ignored) = (list(&[])?, list(&["--ignored"])?);
-            let test = |name: &str| Test {
-                suite: suite.name.into(),
-                name: name.into(),
-                program: program.into(),
-                modes: suite.modes,
-            };
+            let test = |name: &str| Test::function(suite.name, name, program.into(), suite.modes);
             let runs = |name: &&str| !names(&ignored).any(|other| other == *name) && (host || !is_for_hosts(name));
             tests.extend(names(&all).filter(runs).map(test));
         }

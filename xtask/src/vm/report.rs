@@ -121,7 +121,7 @@ mod tests {
     use stemedb_vm_init::{Event, Outcome, Plan, Test};
 
     fn column(asked: &str, tests: &[&str]) -> Column {
-        let test = |name: &&str| Test { suite: "s".into(), name: (*name).into(), program: "/s".into(), modes: 1 };
+        let test = |name: &&str| Test::function("s", name, "/s".into(), 1);
         let plan = Plan {
             binaries: "/b".into(),
             scale: 1,

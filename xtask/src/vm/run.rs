@@ -30,14 +30,27 @@ const COMPLAINTS: &[&str] = &["BUG:", "WARNING:", "Oops", "Call Trace:", "Kernel
 const BOOT: &str = "root=/dev/nvme0n1 rw console=ttyS0 panic=-1 oops=panic mitigations=off tsc=reliable no5lvl \
                     init=/stemedb/stemedb-vm-init";
 
-/// The guest: two processors in software, because nested virtualisation is not to be relied on.
-fn qemu(kernel: &Path, image: &Path, console: &Path) -> Command {
+/// What time passes by in a guest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// As here, with two processors.
+    Wall,
+    /// One nanosecond with each instruction of its one processor, so that what takes the same way takes the same time.
+    Instructions,
+}
+
+/// The guest: processors in software, because nested virtualisation is not to be relied on.
+fn qemu(kernel: &Path, image: &Path, console: &Path, clock: Clock) -> Command {
     // A guest must not outlive this program, however that ends.
     let mut command = shell::command("setpriv");
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
     // One thread of the emulator for both processors: with a thread for each, one of them now and then runs what it translated
     // before the other patched that code of the kernel (a jump label, the entry of a function), and the guest dies of it.
-    command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2G"]);
+    command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-m", "2G"]);
+    command.args(match clock {
+        Clock::Wall => &["-smp", "2"][..],
+        Clock::Instructions => &["-smp", "1", "-icount", "shift=0"],
+    });
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(kernel);
     command.args(["-append", BOOT]);
@@ -49,9 +62,16 @@ fn qemu(kernel: &Path, image: &Path, console: &Path) -> Command {
 }
 
 /// Boots a kernel and follows the plan in it.
-pub(crate) fn guest(column: &mut Column, plan: &Plan, image: &Path, kernel: &Path, limit: Duration) -> Result<()> {
+pub(crate) fn guest(
+    column: &mut Column,
+    plan: &Plan,
+    image: &Path,
+    kernel: &Path,
+    limit: Duration,
+    clock: Clock,
+) -> Result<()> {
     let console = image.with_file_name("console.log");
-    let mut child = start(qemu(kernel, image, &console))?;
+    let mut child = start(qemu(kernel, image, &console, clock))?;
     let ended = follow(&mut child, column, plan, limit);
     let said = fs::read(&console).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
