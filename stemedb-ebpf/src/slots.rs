@@ -13,6 +13,8 @@ pub const LAST_EXP: i32 = 5;
 pub const BOUNDS: usize = 201;
 /// Number of latency slots: one below each bound, and one above the last.
 pub const SLOTS: usize = BOUNDS + 1;
+/// Every so manieth slot bound is a classic bucket: two for each doubling. A subset of exact bounds is exact.
+pub const LE_STEP: usize = 4;
 /// Largest relative error of a quantile that is taken as the geometric middle of its slot: half a slot's
 /// width, 2^(1/16) - 1.
 pub const QUANTILE_ERROR: f64 = 0.0443;

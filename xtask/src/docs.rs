@@ -1,9 +1,11 @@
-//! `cargo xtask docs`: docs/metrics.md, from the agent's own catalogue.
+//! `cargo xtask docs`: docs/metrics.md, from the catalogues of the agent and of `stemedb-metrics`.
 
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+
+use stemedb_metrics::{NAMESPACE, catalog};
 
 use crate::{build, shell};
 
@@ -33,7 +35,12 @@ pub(crate) fn compare() -> Result<()> {
 }
 
 fn generated() -> Result<String> {
-    shell::capture(shell::command(shell::root().join(build::AGENT)).args(["metrics", "--markdown"]))
+    let agent = shell::capture(shell::command(shell::root().join(build::AGENT)).args(["metrics", "--markdown"]))?;
+    Ok(format!(
+        "{agent}\n## In the database's process\n\nFrom `stemedb-metrics/src/catalog.rs`, beside the usual `process_*`. Latency buckets are those \
+         above.\n\n{}",
+        catalog::markdown(NAMESPACE)
+    ))
 }
 
 /// The first line that differs.

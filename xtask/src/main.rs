@@ -91,7 +91,7 @@ enum Task {
         /// The fixture's name, which ends with -amd64 or -arm64
         name: String,
     },
-    /// Write docs/metrics.md from the agent's catalogue
+    /// Write docs/metrics.md from the catalogues of the agent and of stemedb-metrics
     Docs {
         /// Change nothing; exit with status 1 if the file is stale
         #[arg(long)]

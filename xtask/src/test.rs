@@ -25,6 +25,7 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("unit tests", true, || {
         shell::run(shell::cargo().args(["test", "--no-fail-fast", "--workspace", "--exclude", "stemedb-kernel-tests"]))
     }),
+    ("cost of recording", true, || shell::run(shell::cargo().args(["bench", "-p", "stemedb-metrics"]))),
     ("kernel tests", false, || kernel_tests(&[], &[])),
     ("attached 1,000 times", false, || kernel_tests(&["--test", "attach"], &["--ignored"])),
     ("documents", true, docs::compare),

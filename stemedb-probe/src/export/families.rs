@@ -3,7 +3,7 @@
 use stemedb_ebpf::LOST;
 use stemedb_ebpf::ops::{Family as OpFamily, OPS, SYNC_OPS};
 use stemedb_ebpf::phases::PHASES;
-use stemedb_ebpf::slots::{BOUNDS, SIZE_SLOTS, SLOTS, bound_seconds};
+use stemedb_ebpf::slots::{BOUNDS, LE_STEP, SIZE_SLOTS, SLOTS, bound_seconds};
 
 use super::disks;
 use super::text::{Family, Number, Value};
@@ -17,8 +17,6 @@ use crate::snapshot::{DirectoryState, Snapshot};
 pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) type Samples = Vec<(Labels, Value)>;
 
-/// Every `LE_STEP`-th slot bound is a classic bucket: two for each doubling. A subset of exact bounds is exact.
-const LE_STEP: usize = 4;
 /// Errors that alerts watch: their series are there from the start, so that the first one is an increase.
 const WATCHED_ERRORS: &[(&str, &str)] =
     &[("fsync", "EIO"), ("fdatasync", "EIO"), ("write", "EIO"), ("write", "ENOSPC")];

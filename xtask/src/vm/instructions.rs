@@ -107,7 +107,7 @@ pub(crate) fn command(options: &Options) -> Result<ExitCode> {
     let page = page(&report);
     println!("{page}\ntook {} s", begin.elapsed().as_secs());
     if !grown.is_empty() && !options.accept {
-        grown.iter().for_each(|line| println!("{line}"));
+        println!("{}", grown.join("\n"));
         println!("programs have grown by more than a tenth: `cargo xtask instructions --accept` writes that down");
         return Ok(ExitCode::FAILURE);
     }
