@@ -1,6 +1,6 @@
 //! Storage backends, their caches and compactions, and secondary indexes.
 
-use prometheus::core::Desc;
+use prometheus::core::{Desc, Describer as _};
 use prometheus::proto::{self, MetricFamily};
 use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry};
 
@@ -16,8 +16,8 @@ pub struct Cache {
     pub hits: u64,
     /// Reads that it could not answer.
     pub misses: u64,
-    /// Entries in it.
-    pub entries: u64,
+    /// Entries in it, where the engine tells.
+    pub entries: Option<u64>,
     /// Bytes in it.
     pub bytes: u64,
 }
@@ -70,7 +70,7 @@ impl Storage {
         let ids = [Id::CacheHits, Id::CacheMisses, Id::CacheEntries, Id::CacheBytes];
         self.engine(ids, backend, move || {
             let Cache { hits, misses, entries, bytes } = read();
-            [hits, misses, entries, bytes].map(|figure| figure as f64)
+            [Some(hits), Some(misses), entries, Some(bytes)].map(|figure| figure.map(|figure| figure as f64))
         })
     }
 
@@ -83,7 +83,7 @@ impl Storage {
         let ids = [Id::CompactionPending, Id::CompactionRuns, Id::CompactionSeconds, Id::CompactionRunning];
         self.engine(ids, backend, move || {
             let Compaction { pending_bytes, runs, seconds, running } = read();
-            [pending_bytes as f64, runs as f64, seconds, running as f64]
+            [pending_bytes as f64, runs as f64, seconds, running as f64].map(Some)
         })
     }
 
@@ -91,7 +91,7 @@ impl Storage {
         &self,
         ids: [Id; N],
         backend: impl Label,
-        read: impl Fn() -> [f64; N] + Send + Sync + 'static,
+        read: impl Fn() -> [Option<f64>; N] + Send + Sync + 'static,
     ) -> Result<(), Error> {
         let registry: &Registry = &self.families.registry;
         // The label is a constant one, so that engines register one after the other.
@@ -104,8 +104,6 @@ impl Storage {
     }
 }
 
-use prometheus::core::Describer as _;
-
 /// Figures that are an engine's own.
 struct Engine<const N: usize, F> {
     descs: Vec<Desc>,
@@ -113,7 +111,7 @@ struct Engine<const N: usize, F> {
     read: F,
 }
 
-impl<const N: usize, F: Fn() -> [f64; N] + Send + Sync> prometheus::core::Collector for Engine<N, F> {
+impl<const N: usize, F: Fn() -> [Option<f64>; N] + Send + Sync> prometheus::core::Collector for Engine<N, F> {
     fn desc(&self) -> Vec<&Desc> {
         self.descs.iter().collect()
     }
@@ -121,7 +119,7 @@ impl<const N: usize, F: Fn() -> [f64; N] + Send + Sync> prometheus::core::Collec
     fn collect(&self) -> Vec<MetricFamily> {
         let figures = (self.read)();
         let rows = self.descs.iter().zip(self.kinds).zip(figures);
-        rows.map(|((desc, kind), figure)| family(desc, kind, figure)).collect()
+        rows.filter_map(|((desc, kind), figure)| Some(family(desc, kind, figure?))).collect()
     }
 }
 

@@ -25,7 +25,7 @@ fn used() -> Server {
     drop(metrics.storage.operation(Operation::Get, Backend::One).start());
     drop(metrics.storage.index(Backend::Two).start());
     for backend in [Backend::One, Backend::Two] {
-        metrics.storage.cache(backend, || Cache { hits: 3, misses: 4, entries: 5, bytes: 6 }).unwrap();
+        metrics.storage.cache(backend, || Cache { hits: 3, misses: 4, entries: Some(5), bytes: 6 }).unwrap();
         let compaction = || Compaction { pending_bytes: 7, runs: 8, seconds: 9.5, running: 1 };
         metrics.storage.compaction(backend, compaction).unwrap();
     }

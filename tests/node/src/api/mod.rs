@@ -1,0 +1,97 @@
+//! The HTTP API: one table of routes, from which the router, `GET /v1/routes` and the tests derive.
+
+mod error;
+mod handlers;
+mod input;
+mod limits;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, on};
+use serde::Serialize;
+use stemedb_metrics::Metrics;
+
+pub use limits::{Cost, Limits};
+
+use crate::service::Service;
+use limits::{Limiter, limit};
+
+/// Bytes of a body.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// One row of [`ROUTES`].
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path's template.
+    pub path: &'static str,
+    /// What it costs.
+    #[serde(skip)]
+    pub cost: Cost,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// What handlers have.
+type App = Arc<Service>;
+
+macro_rules! routes {
+    ($($method:ident $path:literal $cost:ident $handler:ident, $about:literal;)+) => {
+        /// Every route but `/metrics`.
+        pub const ROUTES: &[Route] = &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            cost: Cost::$cost,
+            about: $about,
+        }),+];
+
+        fn routed(limits: &Limits) -> Router<App> {
+            Router::new()$(.route($path, on(MethodFilter::$method, handlers::$handler)
+                .route_layer(from_fn_with_state(Limiter::new(limits, Cost::$cost), limit))))+
+        }
+    };
+}
+
+routes! {
+    POST "/v1/vote" Write vote, "Take a vote";
+    GET "/v1/vote/{id}" Read get_vote, "A vote";
+    DELETE "/v1/vote/{id}" Write remove_vote, "Take a vote back";
+    POST "/v1/votes" Bulk votes, "Take several votes, all or none";
+    PUT "/v1/claim/{id}" Write put_claim, "Store a claim";
+    GET "/v1/claim/{id}" Read claim, "A claim";
+    DELETE "/v1/claim/{id}" Write remove_claim, "Remove a claim";
+    GET "/v1/claims" Bulk claims, "Claims in the order of their ids";
+    GET "/v1/claim/{id}/votes" Bulk votes_on, "Votes on a claim in the order of time";
+    GET "/v1/claim/{id}/tally" Bulk tally, "The votes on a claim, weighed by trust";
+    PUT "/v1/agent/{id}" Write put_agent, "Store an agent";
+    GET "/v1/agent/{id}" Read agent, "An agent";
+    GET "/v1/agents" Bulk agents, "Agents in the order of their ids";
+    GET "/v1/agent/{id}/votes" Bulk votes_of, "Votes of an agent in the order of time";
+    PUT "/v1/gold/{id}" Write put_gold, "Say which choice of a claim is right";
+    GET "/v1/gold" Bulk gold, "Gold standards in the order of their claims";
+    DELETE "/v1/gold/{id}" Write remove_gold, "Remove a gold standard";
+    GET "/v1/quarantine" Bulk quarantine, "Votes that are held back";
+    POST "/v1/quarantine/{id}/release" Write release, "Let a vote count that was held back";
+    DELETE "/v1/quarantine/{id}" Write discard, "Throw a vote away that was held back";
+    POST "/v1/admin/checkpoint" Admin checkpoint, "Make the store durable, and drop segments of the log that it no longer needs";
+    POST "/v1/admin/decay" Admin decay, "Let every agent's trust decay";
+    GET "/v1/admin/wal" Admin wal, "What the write-ahead log counts";
+    GET "/v1/routes" Read list, "All routes";
+    GET "/healthz" Free health, "Whether the process answers";
+    GET "/readyz" Free ready, "Whether requests can be answered";
+}
+
+/// The whole API, measured.
+pub fn router(service: Arc<Service>, metrics: &Metrics, limits: &Limits) -> Router {
+    routed(limits)
+        .with_state(service)
+        .merge(metrics.routes())
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(metrics.http())
+}

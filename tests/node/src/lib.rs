@@ -1,0 +1,8 @@
+//! A small StemeDB-shaped server. Every figure that it shows comes from something that it does.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod model;
+pub mod service;
+pub mod storage;
+pub mod wal;
