@@ -35,7 +35,8 @@ pub(crate) fn page(report: &Report) -> String {
     format!(
         "# Overhead\n\nWritten by `cargo xtask bench`, with `overhead.json` beside it; do not edit. Absolute times are those of one machine \
          and mean little on another; the ratios are of one run. How to read it, and what was tried: [ADR 0010](adr/0010-overhead.md).\n\n\
-         Linux {}, system calls by `{}`.\n\n## Against the goals\n{}\n## What programs cost\n\nBy the kernel's own statistics \
+         Linux {}, system calls by `{}`.\n\n## Against the goals\n{}\nWhat stands in the way of those that do not hold is measured, and said in \
+         [ADR 0010](adr/0010-overhead.md#tried-and-what-stands-in-the-way); [instructions.md](instructions.md) has the figures of fentry, without noise.\n\n## What programs cost\n\nBy the kernel's own statistics \
          (`kernel.bpf_stats_enabled`), which add some forty nanoseconds to each run themselves: an empty program shows them, and \
          the *floor* is such a one on each of the agent's hooks. Programs with less than one run for a thousand calls are left \
          out of the last column.\n{}\n## What whole workloads lose\n\nWithout the statistics. Each row is compared with the first of the same \
