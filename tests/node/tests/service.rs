@@ -94,6 +94,16 @@ async fn right_answers_give_trust_and_it_decays() {
 }
 
 #[tokio::test]
+async fn votes_of_one_request_count_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, _) = open(folder.path());
+    with_claims(&service).await;
+    let cast = service.votes(vec![vote("a", "known", 0); 4]).await.unwrap();
+    assert_eq!(cast.iter().map(|cast| cast.held).collect::<Vec<_>>(), [false, false, false, true]);
+    assert!((service.agent("a").unwrap().trust - 0.1).abs() < 1e-9);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (service, _) = open(folder.path());

@@ -1,5 +1,6 @@
 //! Votes: taken, held back, counted.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -57,18 +58,23 @@ impl Service {
         // Trust is read and written, so one after the other; all other votes come together.
         let _change = if gold.iter().any(Option::is_some) { Some(self.change.lock().await) } else { None };
         let (mut changes, mut cast, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        // As the votes before in the same request have left them.
+        let mut agents: BTreeMap<String, Agent> = BTreeMap::new();
         for (new, gold) in new.into_iter().zip(gold) {
-            let agent = self.agent(&new.agent)?;
+            let agent = agents.get(&new.agent).map_or_else(|| self.agent(&new.agent), |agent| Ok(agent.clone()))?;
             let held = agent.trust < TRUSTED;
             if let Some(gold) = gold {
                 let is_right = gold.choice == new.choice;
                 let trust = (agent.trust + if is_right { STEP } else { -STEP }).clamp(0.0, 1.0);
-                changes.push(change(Table::Agents, &new.agent, &Agent { trust })?);
+                agents.insert(new.agent.clone(), Agent { trust });
                 answers.push((new.agent.clone(), is_right));
             }
             let vote = Vote { id: self.new_id(), vote: new };
             changes.extend(if held { vec![change(Table::Quarantine, &vote.id, &vote)?] } else { counted(&vote)? });
             cast.push(Cast { vote, held });
+        }
+        for (id, agent) in &agents {
+            changes.push(change(Table::Agents, id, agent)?);
         }
         self.journal.write(changes).await?;
         self.answered(&answers);
