@@ -70,6 +70,18 @@ fn only_entries_from_a_number_on_are_handed_on() {
 }
 
 #[test]
+fn an_empty_log_goes_on_where_its_reader_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for expected in [41, 42] {
+        let mut numbers = Vec::new();
+        let (wal, _) =
+            Wal::open(&small(folder.path()), 41, |number, _| numbers.push(number), Box::new(|_| {})).unwrap();
+        assert_eq!(append(&wal, b"entry"), expected);
+        assert_eq!(numbers, (41..expected).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn those_who_come_together_share_a_commit_and_are_told_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));

@@ -24,7 +24,7 @@ pub struct Tail {
 pub struct Recovered {
     /// Whole entries that were handed on.
     pub entries: u64,
-    /// The number of the last entry of the log; 0 of an empty one.
+    /// The number of the last entry of the log; of an empty one that before the first that was asked for.
     pub last: u64,
     /// What was not taken.
     pub tail: Option<Tail>,
@@ -38,7 +38,8 @@ pub(super) fn recover(
 ) -> Result<(Recovered, Vec<Segment>), Error> {
     let segments = folder.segments()?;
     let mut recovered = Recovered::default();
-    let mut next = segments.first().map_or(1, |segment| segment.first);
+    // An empty log goes on where whoever reads it is: a number before that would be passed over by the next recovery.
+    let mut next = segments.first().map_or(from, |segment| segment.first);
     for (place, segment) in segments.iter().enumerate() {
         if segment.first != next {
             return Err(gap(segment, next));
@@ -88,16 +89,16 @@ fn cut(folder: &Folder, segment: &Segment, bytes: &[u8], offset: usize, is_corru
 
 /// Writes what is cut to a file of its own, beside the segment.
 fn keep(segment: &Segment, offset: usize, rest: &[u8]) -> Result<PathBuf, Error> {
-    for copy in 0.. {
+    let mut copy = 0_u32;
+    loop {
         let kept = segment.path.with_extension(format!("{offset}.{copy}.tail"));
         match File::create_new(&kept) {
             Ok(mut file) => {
                 file.write_all(rest).and_then(|()| file.sync_all()).map_err(Error::io("write", &kept))?;
                 return Ok(kept);
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => copy += 1,
             Err(error) => return Err(Error::io("create", &kept)(error)),
         }
     }
-    Err(Error::Closed)
 }
