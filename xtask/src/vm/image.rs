@@ -50,9 +50,7 @@ const SIZE: &str = "6G";
 /// Makes the file system in a folder, and gives its place.
 pub(crate) fn make(kernel: &Kernel, plan: &Plan, programs: &Programs, folder: &Path) -> Result<PathBuf> {
     let root = folder.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
-    }
+    shell::remove_folder(&root)?;
     fs::create_dir_all(&root)?;
     let mut tree = Tree { root: root.clone(), libraries: BTreeSet::new() };
     tree.skeleton()?;

@@ -131,9 +131,7 @@ fn before(kernel: &Kernel) -> Result<Option<Report>> {
 
 fn measure(kernel: &Kernel) -> Result<Report> {
     let folder = shell::root().join(FOLDER).join("instructions");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
+    shell::remove_folder(&folder)?;
     let program: PathBuf = shell::root().join(build::BENCH);
     let mut arguments =
         ["--instructions", "--rounds", "1", "--milliseconds", MILLISECONDS, "--disk", "/bench"].to_vec();

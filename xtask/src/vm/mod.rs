@@ -127,9 +127,7 @@ fn test(kernel: Option<&Kernel>, options: &Options, programs: &Programs) -> Resu
     let plan = plan(options, programs, kernel.is_none())?;
     let asked = kernel.map_or(HOST, |kernel| &kernel.asked);
     let folder = shell::root().join(FOLDER).join(asked);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
+    shell::remove_folder(&folder)?;
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let Some(kernel) = kernel else {
         println!("\n== {asked} ==");
