@@ -57,9 +57,9 @@ impl Domain {
         self.quarantined.set(entries as f64);
     }
 
-    /// An entry was put into quarantine.
-    pub fn quarantine_added(&self) {
-        self.quarantine_added.inc();
+    /// So many entries were put into quarantine.
+    pub fn quarantine_added(&self, entries: usize) {
+        self.quarantine_added.inc_by(entries as u64);
     }
 
     /// The decay of trust ranks has run to its end.

@@ -42,7 +42,7 @@ fn used() -> Server {
     metrics.domain.breakers(|state| usize::from(state == BreakerState::Open), 1.5);
     metrics.domain.tripped();
     metrics.domain.quarantined(1);
-    metrics.domain.quarantine_added();
+    metrics.domain.quarantine_added(1);
     metrics.domain.trust_decayed(SystemTime::UNIX_EPOCH + Duration::from_secs(5));
     metrics.domain.gold_standards(3);
     metrics.domain.api_key("k", SystemTime::UNIX_EPOCH + Duration::from_millis(2_500));

@@ -78,8 +78,9 @@ impl Service {
         }
         self.journal.write(changes).await?;
         self.answered(&answers);
-        if cast.iter().any(|cast| cast.held) {
-            cast.iter().filter(|cast| cast.held).for_each(|_| self.metrics.domain.quarantine_added());
+        let held = cast.iter().filter(|cast| cast.held).count();
+        if held > 0 {
+            self.metrics.domain.quarantine_added(held);
             self.measure()?;
         }
         Ok(cast)
