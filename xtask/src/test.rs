@@ -26,8 +26,9 @@ const STEPS: &[(&str, bool, Action)] = &[
         shell::run(shell::cargo().args(["test", "--no-fail-fast", "--workspace", "--exclude", "stemedb-kernel-tests"]))
     }),
     ("cost of recording", true, || shell::run(shell::cargo().args(["bench", "-p", "stemedb-metrics"]))),
-    ("kernel tests", false, || kernel_tests(&[], &[])),
-    ("attached 1,000 times", false, || kernel_tests(&["--test", "attach"], &["--ignored"])),
+    ("cluster that is cut in two", false, || as_root(&["-p", "stemedb-node", "--test", "cluster", "--", "--ignored"])),
+    ("kernel tests", false, || kernel_tests(&["--", "--test-threads=1"])),
+    ("attached 1,000 times", false, || kernel_tests(&["--test", "attach", "--", "--test-threads=1", "--ignored"])),
     ("documents", true, docs::compare),
 ];
 
@@ -105,20 +106,18 @@ fn build_all() -> Result<()> {
     build::workload()
 }
 
-/// They load programs into the kernel, hence as root: only they, not the build of them.
-fn kernel_tests(programs: &[&str], tests: &[&str]) -> Result<()> {
+fn kernel_tests(arguments: &[&str]) -> Result<()> {
+    as_root(&[&["--release", "--no-fail-fast", "-p", "stemedb-kernel-tests"], arguments].concat())
+}
+
+/// Tests that load programs into the kernel or make network namespaces, hence as root: only they, not the build of them.
+fn as_root(arguments: &[&str]) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.arg("test");
     if !shell::is_root() {
         cargo.args(["--config", "target.'cfg(unix)'.runner = ['sudo', '-E']"]);
     }
-    shell::run(
-        cargo
-            .args(["--release", "--no-fail-fast", "-p", "stemedb-kernel-tests"])
-            .args(programs)
-            .args(["--", "--test-threads=1"])
-            .args(tests),
-    )
+    shell::run(cargo.args(arguments))
 }
 
 #[cfg(test)]

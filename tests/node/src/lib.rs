@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cluster;
 pub mod model;
+pub mod replica;
 pub mod service;
 pub mod storage;
 pub mod wal;

@@ -80,7 +80,7 @@ impl NewVote {
 /// A vote that is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
-    /// Its id: the time in milliseconds and a number, so that ids are in the order of time.
+    /// Its id: when it was taken and by which node, so that ids are in the order of time.
     pub id: String,
     /// What was sent.
     #[serde(flatten)]

@@ -1,7 +1,10 @@
 //! The API: every route is measured, and whatever is sent gets an answer in JSON that is counted once.
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "a test that cannot go on panics; figures are whole numbers")]
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,16 +14,17 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use stemedb_metrics::Metrics;
 use stemedb_node::api::{Limits, MAX_BODY, ROUTES, router};
+use stemedb_node::cluster::{Config, Node, View};
 use stemedb_node::service::{Folders, Service};
 use tower::ServiceExt as _;
 
-struct Node {
+struct Api {
     router: Router,
     metrics: Metrics,
     _folder: tempfile::TempDir,
 }
 
-impl Node {
+impl Api {
     fn new() -> Self {
         Self::limited(&Limits::default())
     }
@@ -29,7 +33,10 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let metrics = Metrics::new().unwrap();
         let service = Service::open(&Folders::below(folder.path()), &metrics).unwrap();
-        Self { router: router(service, &metrics, limits), metrics, _folder: folder }
+        let node = Node { name: "node-1".into(), address: SocketAddr::from(([127, 0, 0, 1], 18180)) };
+        let alone = Config { node, peers: Vec::new(), compare_every: Duration::ZERO };
+        let view = Arc::new(View::new(&alone));
+        Self { router: router(service, view, &metrics, limits), metrics, _folder: folder }
     }
 
     async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Response<Body> {
@@ -64,6 +71,10 @@ fn body_of(path: &str) -> Value {
         "/v1/votes" => json!([{ "agent": "a", "claim": "c", "choice": 0 }]),
         path if path.starts_with("/v1/claim") => json!({ "text": "?", "choices": 2 }),
         path if path.starts_with("/v1/agent") => json!({ "trust": 1.0 }),
+        "/v1/peer/changes" => {
+            json!([{ "table": "claims", "key": "c", "stamp": { "time": 1, "node": 1 }, "value": null }])
+        }
+        "/v1/peer/records" => json!([{ "table": "claims", "key": "c" }]),
         path if path.starts_with("/v1/gold") => json!({ "choice": 1 }),
         _ => Value::Null,
     }
@@ -71,7 +82,7 @@ fn body_of(path: &str) -> Value {
 
 #[tokio::test]
 async fn every_route_is_in_both_metrics_after_one_request() {
-    let node = Node::new();
+    let node = Api::new();
     assert!(ROUTES.len() >= 20);
     for route in ROUTES {
         let path = route.path.replace("{id}", "c");
@@ -89,7 +100,7 @@ async fn every_route_is_in_both_metrics_after_one_request() {
 
 #[tokio::test]
 async fn votes_are_stored_listed_counted_and_taken_back() {
-    let node = Node::new();
+    let node = Api::new();
     assert_eq!(node.ask("PUT", "/v1/claim/c", &json!({ "text": "?", "choices": 3 })).await.0, 200);
     let (status, vote) = node.ask("POST", "/v1/vote", &json!({ "agent": "a", "claim": "c", "choice": 2 })).await;
     assert_eq!((status, &vote["held"]), (201, &json!(false)));
@@ -108,7 +119,7 @@ async fn votes_are_stored_listed_counted_and_taken_back() {
 
 #[tokio::test]
 async fn each_error_has_its_status_says_what_is_wrong_in_json_and_is_counted_once() {
-    let node = Node::new();
+    let node = Api::new();
     node.ask("PUT", "/v1/claim/c", &json!({ "text": "?", "choices": 3 })).await;
     let vote = |choice: Value| json!({ "agent": "a", "claim": "c", "choice": choice }).to_string();
     let long = format!("{{\"agent\":\"{}\"}}", "x".repeat(MAX_BODY));
@@ -164,7 +175,7 @@ async fn each_error_has_its_status_says_what_is_wrong_in_json_and_is_counted_onc
 #[tokio::test]
 async fn an_endpoint_has_a_limit_of_its_own() {
     let one = NonZeroU32::MIN;
-    let node = Node::limited(&Limits { read: one, write: one, bulk: one, admin: one });
+    let node = Api::limited(&Limits { read: one, write: one, bulk: one, admin: one, peer: one });
     assert_eq!(node.ask("GET", "/v1/agent/a", &Value::Null).await.0, 200);
     let response = node.send("GET", "/v1/agent/b", String::new()).await;
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -180,7 +191,7 @@ async fn an_endpoint_has_a_limit_of_its_own() {
 #[test]
 fn whatever_is_sent_anywhere_gets_an_answer_and_is_counted_once() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let node = Node::limited(&Limits { admin: NonZeroU32::MAX, ..Limits::default() });
+    let node = Api::limited(&Limits { admin: NonZeroU32::MAX, ..Limits::default() });
     runtime.block_on(node.ask("PUT", "/v1/claim/c", &json!({ "text": "?", "choices": 3 })));
     let value = prop_oneof![
         any::<Vec<u8>>(),

@@ -1,67 +1,35 @@
 //! The node is killed under load, again and again: what it has acknowledged is there, and how it recovered is told.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use support::Node;
 
 const KILLS: u64 = 100;
 const CLIENTS: usize = 4;
 
-/// A node that is killed when this is dropped.
-struct Node {
-    child: Child,
-    url: String,
-}
-
-impl Node {
-    fn start(data: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stemedb-node"));
-        command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).env("RUST_LOG", "error");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it says {line:?}")).to_owned();
-        Self { child, url }
-    }
-
-    fn get(&self, path: &str) -> Option<String> {
-        ureq::get(format!("{}{path}", self.url)).call().ok()?.body_mut().read_to_string().ok()
-    }
-
-    fn sample(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").unwrap();
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        found.unwrap_or_else(|| panic!("no {name}"))
-    }
-
-    /// All votes on the claim after one of them, page by page.
-    fn votes(&self, after: Option<&String>) -> BTreeSet<String> {
-        let mut ids = BTreeSet::new();
-        loop {
-            let after = ids.last().or(after).map(|id: &String| format!("&after={id}")).unwrap_or_default();
-            let page = self.get(&format!("/v1/claim/c/votes?limit=1000{after}")).unwrap();
-            let page: Vec<Value> = serde_json::from_str(&page).unwrap();
-            if page.is_empty() {
-                return ids;
-            }
-            ids.extend(page.iter().map(|vote| vote["id"].as_str().unwrap().to_owned()));
+/// All votes on the claim after one of them, page by page.
+fn votes(node: &Node, after: Option<&String>) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    loop {
+        let after = ids.last().or(after).map(|id: &String| format!("&after={id}")).unwrap_or_default();
+        let page = node.get(&format!("/v1/claim/c/votes?limit=1000{after}")).unwrap();
+        let page: Vec<Value> = serde_json::from_str(&page).unwrap();
+        if page.is_empty() {
+            return ids;
         }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        ids.extend(page.iter().map(|vote| vote["id"].as_str().unwrap().to_owned()));
     }
 }
 
@@ -115,7 +83,7 @@ fn killed_a_hundred_times_no_acknowledged_vote_is_lost() {
         let discarded = node.sample("stemedb_wal_recovery_discarded_bytes_total{reason=\"torn\"}");
         assert!(!torn || discarded >= 9.0, "{discarded} bytes");
         // Ids are in the order of time: those of the life before. All of them are looked for at the end.
-        let there = node.votes(checked.as_ref());
+        let there = votes(&node, checked.as_ref());
         let lost: Vec<String> =
             since(&acknowledged.lock().unwrap(), checked.as_ref()).difference(&there).cloned().collect();
         assert!(lost.is_empty(), "{} are lost after kill {kill}, {} are there: {lost:?}", lost.len(), there.len());
@@ -136,7 +104,7 @@ fn killed_a_hundred_times_no_acknowledged_vote_is_lost() {
         });
     }
     let node = Node::start(&data);
-    let (there, acknowledged) = (node.votes(None), acknowledged.into_inner().unwrap());
+    let (there, acknowledged) = (votes(&node, None), acknowledged.into_inner().unwrap());
     assert!(acknowledged.is_subset(&there));
     println!("{KILLS} kills: {} votes acknowledged, {} there", acknowledged.len(), there.len());
     assert!(acknowledged.len() as u64 > KILLS, "there was a load");

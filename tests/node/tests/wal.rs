@@ -25,7 +25,7 @@ fn open(options: &Options) -> Result<(Wal, Recovered, Entries), Error> {
 }
 
 fn append(wal: &Wal, payload: &[u8]) -> u64 {
-    wal.append(payload.to_vec()).unwrap().wait_here().unwrap()
+    wal.append_here(payload.to_vec()).unwrap().wait_here().unwrap()
 }
 
 /// The log's files, in order.
@@ -90,7 +90,7 @@ fn those_who_come_together_share_a_commit_and_are_told_in_order() {
         Box::new(move |entries: &[(u64, Vec<u8>)]| seen.lock().unwrap().extend(entries.iter().map(|(n, _)| *n)))
     };
     let (wal, _) = Wal::open(&Options::new(folder.path()), 1, |_, _| {}, on_commit).unwrap();
-    let waits: Vec<_> = (0..2_000).map(|n| wal.append(format!("{n}").into_bytes()).unwrap()).collect();
+    let waits: Vec<_> = (0..2_000).map(|n| wal.append_here(format!("{n}").into_bytes()).unwrap()).collect();
     let numbers: Vec<u64> = waits.into_iter().map(|wait| wait.wait_here().unwrap()).collect();
     assert_eq!(numbers, (1..=2_000).collect::<Vec<_>>());
     assert_eq!(*seen.lock().unwrap(), numbers);
@@ -185,7 +185,7 @@ fn old_segments_are_removed_and_the_rest_is_whole() {
 fn what_is_too_large_is_refused_and_the_log_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (wal, ..) = open(&small(folder.path())).unwrap();
-    assert!(matches!(wal.append(vec![0; MAX_PAYLOAD + 1]), Err(Error::TooLarge { .. })));
+    assert!(matches!(wal.append_here(vec![0; MAX_PAYLOAD + 1]), Err(Error::TooLarge { .. })));
     assert_eq!(append(&wal, &vec![7; MAX_PAYLOAD]), 1);
 }
 

@@ -26,6 +26,8 @@ pub enum Cost {
     Bulk,
     /// The operator's.
     Admin,
+    /// Other nodes'.
+    Peer,
 }
 
 /// Requests a second for an endpoint of each cost; as many may come at once.
@@ -39,12 +41,14 @@ pub struct Limits {
     pub bulk: NonZeroU32,
     /// The operator's.
     pub admin: NonZeroU32,
+    /// Other nodes'.
+    pub peer: NonZeroU32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        Self { read: number(5_000), write: number(2_000), bulk: number(200), admin: number(20) }
+        Self { read: number(5_000), write: number(2_000), bulk: number(200), admin: number(20), peer: number(10_000) }
     }
 }
 
@@ -56,6 +60,7 @@ impl Limits {
             Cost::Write => Some(self.write),
             Cost::Bulk => Some(self.bulk),
             Cost::Admin => Some(self.admin),
+            Cost::Peer => Some(self.peer),
         }
     }
 }

@@ -8,7 +8,7 @@ mod limits;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, on};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use stemedb_metrics::Metrics;
 
 pub use limits::{Cost, Limits};
 
+use crate::cluster::View;
 use crate::service::Service;
 use limits::{Limiter, limit};
 
@@ -37,7 +38,11 @@ pub struct Route {
 }
 
 /// What handlers have.
-type App = Arc<Service>;
+#[derive(Clone, FromRef)]
+struct App {
+    service: Arc<Service>,
+    view: Arc<View>,
+}
 
 macro_rules! routes {
     ($($method:ident $path:literal $cost:ident $handler:ident, $about:literal;)+) => {
@@ -80,15 +85,20 @@ routes! {
     POST "/v1/admin/checkpoint" Admin checkpoint, "Make the store durable, and drop segments of the log that it no longer needs";
     POST "/v1/admin/decay" Admin decay, "Let every agent's trust decay";
     GET "/v1/admin/wal" Admin wal, "What the write-ahead log counts";
+    GET "/v1/admin/cluster" Admin cluster, "What this node knows of its peers";
+    POST "/v1/peer/changes" Peer take, "Take changes that were made at another node";
+    POST "/v1/peer/records" Peer records, "Records by their tables and keys";
+    GET "/v1/peer/tree/{id}" Peer hashes, "Hashes of what is below a path of the Merkle tree; root, or up to two hexadecimal digits";
+    GET "/v1/peer/leaf/{id}" Peer versions, "What is below a leaf of the Merkle tree, of three hexadecimal digits";
     GET "/v1/routes" Read list, "All routes";
     GET "/healthz" Free health, "Whether the process answers";
     GET "/readyz" Free ready, "Whether requests can be answered";
 }
 
 /// The whole API, measured.
-pub fn router(service: Arc<Service>, metrics: &Metrics, limits: &Limits) -> Router {
+pub fn router(service: Arc<Service>, view: Arc<View>, metrics: &Metrics, limits: &Limits) -> Router {
     routed(limits)
-        .with_state(service)
+        .with_state(App { service, view })
         .merge(metrics.routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)

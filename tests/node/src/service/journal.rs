@@ -1,23 +1,35 @@
 //! Changes go through the write-ahead log into the store; after a crash the log makes those again that the store may not have.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stemedb_metrics::{Discard, Label as _, Metrics};
 
 use super::Error;
+use crate::replica::{Key, Record, Replica, Version, decode, encode};
 use crate::storage::{Change, Store, Table};
 use crate::wal::{self, Wal};
 
 /// Under which key the number of the last entry is that is durable in the store.
 const APPLIED: &[u8] = b"applied";
 
+/// A change that is to be made now; without a value the key is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Edit {
+    /// Of what.
+    pub(super) key: Key,
+    /// What it has from here on.
+    pub(super) value: Option<String>,
+}
+
 /// The log and the store.
 pub struct Journal {
     wal: Wal,
-    store: Arc<Store>,
+    replica: Arc<Replica>,
     state: Arc<State>,
+    /// Held from a write's stamp to its place in the log, so that the log is in the order of stamps.
+    order: Mutex<()>,
 }
 
 /// What the log's thread tells.
@@ -31,21 +43,21 @@ struct State {
 
 impl Journal {
     /// Opens the log in a folder, and brings the store up to date.
-    pub fn open(folder: &Path, store: Store, metrics: &Metrics) -> Result<Self, Error> {
+    pub fn open(folder: &Path, replica: Replica, metrics: &Metrics) -> Result<Self, Error> {
         let timer = metrics.wal.recovery().start();
-        let store = Arc::new(store);
-        let durable = store.of(Table::Meta).get(Table::Meta, APPLIED)?;
+        let replica = Arc::new(replica);
+        let durable = replica.store().of(Table::Meta).get(Table::Meta, APPLIED)?;
         let durable = durable.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?))).unwrap_or(0);
         let state = Arc::new(State::default());
         let mut failed = None;
         let again = |_: u64, payload: &[u8]| {
-            if let Err(error) = decode(payload).and_then(|changes| Ok(store.apply(&changes)?)) {
+            if let Err(error) = apply(&replica, payload) {
                 failed.get_or_insert(error);
             }
         };
         let options = wal::Options::new(folder);
         let (wal, recovered) =
-            Wal::open(&options, durable + 1, again, on_commit(store.clone(), state.clone(), metrics.clone()))?;
+            Wal::open(&options, durable + 1, again, on_commit(replica.clone(), state.clone(), metrics.clone()))?;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -62,14 +74,21 @@ impl Journal {
                 tail.kept.display()
             );
         }
+        replica.recovered()?;
         drop(timer);
-        Ok(Self { wal, store, state })
+        Ok(Self { wal, replica, state, order: Mutex::default() })
     }
 
     /// The store, for reading.
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.store
+        self.replica.store()
+    }
+
+    /// What other nodes have and do not have of it.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
     }
 
     /// The log, for its figures.
@@ -87,9 +106,26 @@ impl Journal {
     }
 
     /// Makes changes, all or none; they are durable and can be read when this is over.
-    pub async fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
+    pub(super) async fn write(&self, edits: Vec<Edit>) -> Result<(), Error> {
         self.check()?;
-        let append = self.wal.append(encode(&changes))?;
+        let place = self.wal.reserve().await?;
+        let append = {
+            let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            let stamp = self.replica.stamp();
+            let record = |Edit { key, value }| Record { version: Version { key, stamp }, value };
+            place.send(encode(&edits.into_iter().map(record).collect::<Vec<_>>()))?
+        };
+        self.wait(append).await
+    }
+
+    /// Makes changes that were made elsewhere, where there are no later ones.
+    pub(super) async fn take(&self, records: &[Record]) -> Result<(), Error> {
+        self.check()?;
+        let append = self.wal.reserve().await?.send(encode(records))?;
+        self.wait(append).await
+    }
+
+    async fn wait(&self, append: wal::Append) -> Result<(), Error> {
         append.wait().await?;
         if self.state.is_behind.load(Ordering::Acquire) { Err(Error::Behind) } else { Ok(()) }
     }
@@ -98,24 +134,26 @@ impl Journal {
     pub fn checkpoint(&self) -> Result<usize, Error> {
         self.check()?;
         let applied = self.state.applied.load(Ordering::Acquire);
-        self.store.flush()?;
+        let store = self.store();
+        self.replica.keep_clock()?;
+        store.flush()?;
         // Only now: what it says must be true after a crash.
         let value = Some(applied.to_le_bytes().to_vec());
-        self.store.apply(&[Change { table: Table::Meta, key: APPLIED.to_vec(), value }])?;
-        self.store.flush()?;
+        store.apply(&[Change { table: Table::Meta, key: APPLIED.to_vec(), value }])?;
+        store.flush()?;
         Ok(self.wal.forget_before(applied + 1)?)
     }
 }
 
 /// Applies what was made durable, on the log's thread, so in the log's order.
-fn on_commit(store: Arc<Store>, state: Arc<State>, metrics: Metrics) -> wal::OnCommit {
+fn on_commit(replica: Arc<Replica>, state: Arc<State>, metrics: Metrics) -> wal::OnCommit {
     Box::new(move |entries| {
         metrics.wal.committed(entries.len());
         for (number, payload) in entries {
             if state.is_behind.load(Ordering::Acquire) {
                 return;
             }
-            match decode(payload).and_then(|changes| Ok(store.apply(&changes)?)) {
+            match apply(&replica, payload) {
                 Ok(()) => state.applied.store(*number, Ordering::Release),
                 Err(error) => {
                     log::error!("entry {number} cannot be stored: {error}");
@@ -127,81 +165,7 @@ fn on_commit(store: Arc<Store>, state: Arc<State>, metrics: Metrics) -> wal::OnC
     })
 }
 
-/// Changes as an entry of the log has them: table, length and bytes of the key, and the same of the value, whose length is `u32::MAX` where there is
-/// none.
-fn encode(changes: &[Change]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let bytes = |bytes: Option<&[u8]>, out: &mut Vec<u8>| {
-        let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(bytes.unwrap_or_default());
-    };
-    for change in changes {
-        let table = Table::ALL.iter().position(|table| *table == change.table);
-        out.push(table.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX));
-        bytes(Some(&change.key), &mut out);
-        bytes(change.value.as_deref(), &mut out);
-    }
-    out
-}
-
-/// A key or a value in an entry.
-enum Bytes {
-    Some(Vec<u8>),
-    None,
-}
-
-fn decode(mut rest: &[u8]) -> Result<Vec<Change>, Error> {
-    fn change(rest: &mut &[u8]) -> Option<Change> {
-        let (table, after) = rest.split_first()?;
-        *rest = after;
-        let table = *Table::ALL.get(usize::from(*table))?;
-        let Bytes::Some(key) = bytes(rest)? else { return None };
-        let value = match bytes(rest)? {
-            Bytes::Some(value) => Some(value),
-            Bytes::None => None,
-        };
-        Some(Change { table, key, value })
-    }
-    fn bytes(rest: &mut &[u8]) -> Option<Bytes> {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        *rest = after;
-        let length = u32::from_le_bytes(*length);
-        if length == u32::MAX {
-            return Some(Bytes::None);
-        }
-        let (bytes, after) = rest.split_at_checked(length as usize)?;
-        *rest = after;
-        Some(Bytes::Some(bytes.to_vec()))
-    }
-    let mut changes = Vec::new();
-    while !rest.is_empty() {
-        let why = || Error::Unreadable { table: "the log", why: "an entry is no list of changes".into() };
-        changes.push(change(&mut rest).ok_or_else(why)?);
-    }
-    Ok(changes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn changes_are_what_they_were(all: Vec<(prop::sample::Index, Vec<u8>, Option<Vec<u8>>)>) {
-            let change = |(table, key, value): (prop::sample::Index, Vec<u8>, Option<Vec<u8>>)| Change {
-                table: *table.get(Table::ALL),
-                key,
-                value,
-            };
-            let changes: Vec<Change> = all.into_iter().map(change).collect();
-            prop_assert_eq!(decode(&encode(&changes)).unwrap(), changes);
-        }
-
-        #[test]
-        fn anything_is_read_without_a_panic(bytes: Vec<u8>) {
-            let _ = decode(&bytes);
-        }
-    }
+fn apply(replica: &Replica, payload: &[u8]) -> Result<(), Error> {
+    let why = || Error::Unreadable { table: "the log", why: "an entry is no list of changes".into() };
+    Ok(replica.apply(&decode(payload).ok_or_else(why)?)?)
 }

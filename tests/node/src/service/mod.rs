@@ -3,23 +3,27 @@
 mod breaker;
 mod error;
 mod journal;
+mod peers;
 mod votes;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use stemedb_metrics::{Label as _, Lookups, Metrics};
 
 pub use error::Error;
 pub use journal::Journal;
+pub use peers::MAX_RECORDS;
 pub use votes::{Cast, Tally};
 
 use crate::model::{Agent, Claim, Gold, Vote, check_id};
-use crate::storage::{self, Change, Index, OpenError, Store, Table};
+use crate::replica::{Key, Membership, Replica};
+use crate::storage::{self, Index, OpenError, Store, Table};
 use breaker::Breakers;
+use journal::Edit;
 
 /// By how much of its distance to neutral trust decays at once.
 const DECAY: f64 = 0.1;
@@ -50,10 +54,18 @@ pub struct Service {
     breakers: Mutex<Breakers>,
     /// Held while what is written depends on what was read.
     change: tokio::sync::Mutex<()>,
-    ids: Mutex<(u64, u32)>,
     by_agent: Lookups,
     by_claim: Lookups,
 }
+
+/// When a chore was last done, in milliseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+struct Done {
+    at: u64,
+}
+
+/// The decay of trust among the chores.
+const TRUST_DECAY: &str = "trust-decay";
 
 /// The node could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -67,16 +79,21 @@ pub enum StartError {
 }
 
 impl Service {
-    /// Opens what is there, and recovers.
+    /// Opens what is there, and recovers; a node without peers.
     pub fn open(folders: &Folders, metrics: &Metrics) -> Result<Arc<Self>, StartError> {
+        Self::open_as(&Membership::default(), folders, metrics)
+    }
+
+    /// The same for a node of a cluster.
+    pub fn open_as(membership: &Membership, folders: &Folders, metrics: &Metrics) -> Result<Arc<Self>, StartError> {
         let store = Store::open(&storage::Options::new(&folders.store), metrics)?;
-        let journal = Journal::open(&folders.wal, store, metrics)?;
+        let replica = Replica::new(store, membership).map_err(Error::from)?;
+        let journal = Journal::open(&folders.wal, replica, metrics)?;
         let service = Self {
             journal,
             metrics: metrics.clone(),
             breakers: Mutex::default(),
             change: tokio::sync::Mutex::default(),
-            ids: Mutex::default(),
             by_agent: metrics.storage.index(Index::VotesByAgent),
             by_claim: metrics.storage.index(Index::VotesByClaim),
         };
@@ -94,6 +111,9 @@ impl Service {
     pub fn measure(&self) -> Result<(), Error> {
         self.metrics.domain.gold_standards(self.count(Table::Gold)?);
         self.metrics.domain.quarantined(self.count(Table::Quarantine)?);
+        if let Some(at) = self.decayed()? {
+            self.metrics.domain.trust_decayed(at);
+        }
         self.measure_breakers();
         Ok(())
     }
@@ -106,7 +126,7 @@ impl Service {
     }
 
     fn count(&self, table: Table) -> Result<usize, Error> {
-        Ok(self.journal.store().of(table).scan(table, &[], None, usize::MAX)?.len())
+        Ok(usize::try_from(self.journal.store().of(table).count(table)?).unwrap_or(usize::MAX))
     }
 
     fn get<T: DeserializeOwned>(&self, table: Table, id: &str) -> Result<Option<T>, Error> {
@@ -128,7 +148,7 @@ impl Service {
     /// Stores something by its id.
     async fn put<T: Serialize>(&self, table: Table, id: &str, what: &T) -> Result<(), Error> {
         check_id("id", id)?;
-        self.journal.write(vec![change(table, id, what)?]).await
+        self.journal.write(vec![edit(table, id, what)?]).await
     }
 
     /// Removes something that is there.
@@ -163,6 +183,7 @@ impl Service {
     /// Stores an agent.
     pub async fn put_agent(&self, id: &str, agent: &Agent) -> Result<(), Error> {
         agent.check()?;
+        let _change = self.change.lock().await;
         self.put(Table::Agents, id, agent).await
     }
 
@@ -205,14 +226,23 @@ impl Service {
         let _change = self.change.lock().await;
         let agents: Vec<(String, Agent)> = self.list(Table::Agents, None, usize::MAX)?;
         for some in agents.chunks(CHUNK) {
-            let changes = some.iter().map(|(id, agent)| {
+            let edits = some.iter().map(|(id, agent)| {
                 let trust = agent.trust + (Agent::NEUTRAL - agent.trust) * DECAY;
-                change(Table::Agents, id, &Agent { trust })
+                edit(Table::Agents, id, &Agent { trust })
             });
-            self.journal.write(changes.collect::<Result<_, _>>()?).await?;
+            self.journal.write(edits.collect::<Result<_, _>>()?).await?;
         }
-        self.metrics.domain.trust_decayed(SystemTime::now());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let done = Done { at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX) };
+        self.journal.write(vec![edit(Table::Chores, TRUST_DECAY, &done)?]).await?;
+        self.measure()?;
         Ok(agents.len())
+    }
+
+    /// When trust last decayed, at whichever node.
+    pub fn decayed(&self) -> Result<Option<SystemTime>, Error> {
+        let done: Option<Done> = self.get(Table::Chores, TRUST_DECAY)?;
+        Ok(done.and_then(|done| UNIX_EPOCH.checked_add(Duration::from_millis(done.at))))
     }
 
     fn check_choice(&self, claim: &str, choice: u8) -> Result<(), Error> {
@@ -237,12 +267,12 @@ fn read<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Unreadable { table: table.as_str(), why: error.to_string() })
 }
 
-fn change<T: Serialize>(table: Table, id: &str, what: &T) -> Result<Change, Error> {
-    let value = serde_json::to_vec(what);
+fn edit<T: Serialize>(table: Table, id: &str, what: &T) -> Result<Edit, Error> {
+    let value = serde_json::to_string(what);
     let value = value.map_err(|error| Error::Unreadable { table: table.as_str(), why: error.to_string() })?;
-    Ok(Change { table, key: id.as_bytes().to_vec(), value: Some(value) })
+    Ok(Edit { key: Key { table, key: id.to_owned() }, value: Some(value) })
 }
 
-fn removal(table: Table, id: &str) -> Change {
-    Change { table, key: id.as_bytes().to_vec(), value: None }
+fn removal(table: Table, id: &str) -> Edit {
+    Edit { key: Key { table, key: id.to_owned() }, value: None }
 }

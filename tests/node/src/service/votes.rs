@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Error, Service, change, not_found, removal, text};
+use super::journal::Edit;
+use super::{Error, Service, edit, not_found, removal, text};
 use crate::model::{Agent, Gold, Invalid, MAX_BATCH, NewVote, Vote};
-use crate::storage::{Change, Table};
+use crate::replica::Key;
+use crate::storage::Table;
 
 /// Votes of agents with less trust are held back.
 const TRUSTED: f64 = 0.3;
@@ -57,7 +59,7 @@ impl Service {
             new.iter().map(|vote| self.get(Table::Gold, &vote.claim)).collect::<Result<_, _>>()?;
         // Trust is read and written, so one after the other; all other votes come together.
         let _change = if gold.iter().any(Option::is_some) { Some(self.change.lock().await) } else { None };
-        let (mut changes, mut cast, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut edits, mut cast, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         // As the votes before in the same request have left them.
         let mut agents: BTreeMap<String, Agent> = BTreeMap::new();
         for (new, gold) in new.into_iter().zip(gold) {
@@ -70,13 +72,13 @@ impl Service {
                 answers.push((new.agent.clone(), is_right));
             }
             let vote = Vote { id: self.new_id(), vote: new };
-            changes.extend(if held { vec![change(Table::Quarantine, &vote.id, &vote)?] } else { counted(&vote)? });
+            edits.extend(if held { vec![edit(Table::Quarantine, &vote.id, &vote)?] } else { counted(&vote)? });
             cast.push(Cast { vote, held });
         }
         for (id, agent) in &agents {
-            changes.push(change(Table::Agents, id, agent)?);
+            edits.push(edit(Table::Agents, id, agent)?);
         }
-        self.journal.write(changes).await?;
+        self.journal.write(edits).await?;
         self.answered(&answers);
         let held = cast.iter().filter(|cast| cast.held).count();
         if held > 0 {
@@ -96,7 +98,7 @@ impl Service {
         let _change = self.change.lock().await;
         let vote = self.get_vote(id)?;
         let keys = counted(&vote)?;
-        self.journal.write(keys.into_iter().map(|change| Change { value: None, ..change }).collect()).await?;
+        self.journal.write(keys.into_iter().map(|edit| Edit { value: None, ..edit }).collect()).await?;
         Ok(vote)
     }
 
@@ -129,9 +131,9 @@ impl Service {
     pub async fn release(&self, id: &str) -> Result<Vote, Error> {
         let _change = self.change.lock().await;
         let vote: Vote = self.get(Table::Quarantine, id)?.ok_or_else(|| not_found("vote in quarantine", id))?;
-        let mut changes = counted(&vote)?;
-        changes.push(removal(Table::Quarantine, id));
-        self.journal.write(changes).await?;
+        let mut edits = counted(&vote)?;
+        edits.push(removal(Table::Quarantine, id));
+        self.journal.write(edits).await?;
         self.measure()?;
         Ok(vote)
     }
@@ -178,26 +180,21 @@ impl Service {
         self.measure_breakers();
     }
 
-    /// Milliseconds and a number, so that ids are in the order in which they were made.
+    /// A time and this node's number, so that ids are in the order in which they were made, and no two are the same.
     fn new_id(&self) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let mut last = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that goes back makes no id anew.
-        *last = if now > last.0 { (now, 0) } else { (last.0, last.1 + 1) };
-        format!("{:012x}-{:05x}", last.0, last.1)
+        let stamp = self.journal.replica().stamp();
+        format!("{:016x}-{:08x}", stamp.time, stamp.node)
     }
 }
 
 /// What is stored of a vote that counts.
-fn counted(vote: &Vote) -> Result<Vec<Change>, Error> {
-    let index = |table, id: &str| Change {
-        table,
-        key: format!("{id}{SEPARATOR}{}", vote.id).into_bytes(),
-        value: Some(Vec::new()),
+fn counted(vote: &Vote) -> Result<Vec<Edit>, Error> {
+    let index = |table, id: &str| Edit {
+        key: Key { table, key: format!("{id}{SEPARATOR}{}", vote.id) },
+        value: Some(String::new()),
     };
     Ok(vec![
-        change(Table::Votes, &vote.id, vote)?,
+        edit(Table::Votes, &vote.id, vote)?,
         index(Table::VotesByAgent, &vote.vote.agent),
         index(Table::VotesByClaim, &vote.vote.claim),
     ])

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, Durability, ReadableDatabase as _, TableDefinition, TableError};
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition, TableError};
 use stemedb_metrics::{Cache, Compaction, Label as _};
 
 use super::{Backend, Change, Engine, Error, Options, Pair, Table};
@@ -65,6 +65,13 @@ impl Tree {
         Ok(pairs)
     }
 
+    fn try_count(&self, table: Table) -> Result<u64, redb::Error> {
+        match self.database.begin_read()?.open_table(definition(table)) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(0),
+            table => Ok(table?.len()?),
+        }
+    }
+
     fn try_apply(&self, changes: &[&Change], durability: Durability) -> Result<(), redb::Error> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(durability)?;
@@ -91,6 +98,10 @@ impl Backend for Tree {
 
     fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Error> {
         self.try_scan(table, prefix, after, limit).map_err(self.failed())
+    }
+
+    fn count(&self, table: Table) -> Result<u64, Error> {
+        self.try_count(table).map_err(self.failed())
     }
 
     fn apply(&self, changes: &[&Change]) -> Result<(), Error> {

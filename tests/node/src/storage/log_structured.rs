@@ -53,6 +53,10 @@ impl Backend for Log {
         pairs.collect::<Result<_, _>>().map_err(self.failed())
     }
 
+    fn count(&self, table: Table) -> Result<u64, Error> {
+        Ok(self.table(table)?.len().map_err(self.failed())? as u64)
+    }
+
     fn apply(&self, changes: &[&Change]) -> Result<(), Error> {
         let mut batch = self.database.batch();
         for change in changes {
@@ -84,8 +88,8 @@ impl Backend for Log {
 
     fn compaction(&self) -> Option<Compaction> {
         Some(Compaction {
-            // What is in journals is in no table on the disk yet.
-            pending_bytes: self.database.journal_disk_space().unwrap_or(0),
+            // What is in tables in memory is to be written out, and then to be merged.
+            pending_bytes: self.database.write_buffer_size(),
             runs: self.database.compactions_completed() as u64,
             seconds: self.database.time_compacting().as_secs_f64(),
             running: self.database.active_compactions() as u64,

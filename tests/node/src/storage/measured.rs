@@ -50,6 +50,10 @@ impl<B: Backend> Backend for Measured<B> {
         self.inner.scan(table, prefix, after, limit)
     }
 
+    fn count(&self, table: Table) -> Result<u64, Error> {
+        self.inner.count(table)
+    }
+
     fn apply(&self, changes: &[&Change]) -> Result<(), Error> {
         let timed = match changes {
             [Change { value: Some(_), .. }] => &self.put,

@@ -10,7 +10,7 @@ mod measured;
 
 use std::path::{Path, PathBuf};
 
-use stemedb_metrics::{Cache, Compaction, Metrics, label_values};
+use stemedb_metrics::{Cache, Compaction, Label as _, Metrics, label_values};
 
 use measured::Measured;
 
@@ -53,8 +53,14 @@ label_values! {
         Quarantine = "quarantine",
         /// API keys by their names.
         Keys = "keys",
+        /// When the node's chores were last done, by their names.
+        Chores = "chores",
         /// The store's own matters.
         Meta = "meta",
+        /// The stamp of each key of the tables that nodes share.
+        Versions = "versions",
+        /// Writes of this node that a peer has not acknowledged.
+        Outbox = "outbox",
     }
 }
 
@@ -63,9 +69,32 @@ impl Table {
     #[must_use]
     pub fn engine(self) -> Engine {
         match self {
-            Self::Votes | Self::VotesByAgent | Self::VotesByClaim => Engine::LogStructured,
-            Self::Claims | Self::Agents | Self::Gold | Self::Quarantine | Self::Keys | Self::Meta => Engine::BTree,
+            Self::Votes | Self::VotesByAgent | Self::VotesByClaim | Self::Versions | Self::Outbox => {
+                Engine::LogStructured
+            }
+            Self::Claims | Self::Agents | Self::Gold | Self::Quarantine | Self::Keys | Self::Chores | Self::Meta => {
+                Engine::BTree
+            }
         }
+    }
+
+    /// Whether it is the same at all nodes, sooner or later.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        !matches!(self, Self::Meta | Self::Versions | Self::Outbox)
+    }
+
+    /// Its number on the disk.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        // The variants are without values of their own, and fewer than 256.
+        self as u8
+    }
+
+    /// The table of a number.
+    #[must_use]
+    pub fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
     }
 }
 
@@ -106,6 +135,9 @@ pub trait Backend: Send + Sync {
 
     /// The first keys that begin with a prefix and come after another key, in order.
     fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Pair>, Error>;
+
+    /// How many keys a table has.
+    fn count(&self, table: Table) -> Result<u64, Error>;
 
     /// Makes changes, all or none.
     fn apply(&self, changes: &[&Change]) -> Result<(), Error>;

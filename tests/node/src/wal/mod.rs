@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use frame::MAX_PAYLOAD;
 pub use recover::{Recovered, Tail};
-pub use writer::{Append, Counts, OnCommit, Wal};
+pub use writer::{Append, Counts, OnCommit, Place, Wal};
 
 /// How the log is kept.
 #[derive(Debug, Clone)]

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use tokio::sync::mpsc::{Permit, Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use super::frame::{self, MAX_PAYLOAD};
@@ -34,6 +34,7 @@ pub struct Counts {
 }
 
 /// An entry that is to be written.
+#[derive(Debug)]
 struct Request {
     payload: Vec<u8>,
     answer: oneshot::Sender<Result<u64, Error>>,
@@ -55,10 +56,31 @@ impl Append {
     }
 }
 
+/// A place for an entry.
+#[derive(Debug)]
+pub struct Place<'a>(Permit<'a, Request>);
+
+impl Place<'_> {
+    /// Has an entry written; entries are in the order of these calls.
+    pub fn send(self, payload: Vec<u8>) -> Result<Append, Error> {
+        let (request, append) = request(payload)?;
+        self.0.send(request);
+        Ok(append)
+    }
+}
+
+fn request(payload: Vec<u8>) -> Result<(Request, Append), Error> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(Error::TooLarge { size: payload.len() });
+    }
+    let (answer, wait) = oneshot::channel();
+    Ok((Request { payload, answer }, Append(wait)))
+}
+
 /// A log that is open for writing. It is closed when the last of its handles is gone.
 #[derive(Debug)]
 pub struct Wal {
-    requests: Option<SyncSender<Request>>,
+    requests: Option<Sender<Request>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
@@ -99,22 +121,24 @@ impl Wal {
         };
         *shared.closed.lock().unwrap_or_else(PoisonError::into_inner) = segments;
         let size = file.metadata().map_err(Error::io("look at", &segment.path))?.len();
-        let (sender, requests) = sync_channel(options.queue);
+        let (sender, requests) = channel(options.queue);
         let writer = Writer { shared: shared.clone(), options: options.clone(), segment, file, size, next, on_commit };
-        let thread = thread::Builder::new().name("wal".into()).spawn(move || writer.run(&requests));
+        let thread = thread::Builder::new().name("wal".into()).spawn(move || writer.run(requests));
         let thread = thread.map_err(Error::io("start the thread of", &options.folder))?;
         Ok((Self { requests: Some(sender), thread: Some(thread), shared }, recovered))
     }
 
-    /// Has an entry written. Blocks while too many wait.
-    pub fn append(&self, payload: Vec<u8>) -> Result<Append, Error> {
-        if payload.len() > MAX_PAYLOAD {
-            return Err(Error::TooLarge { size: payload.len() });
-        }
-        let (answer, wait) = oneshot::channel();
-        let requests = self.requests.as_ref().ok_or(Error::Closed)?;
-        requests.send(Request { payload, answer }).map_err(|_| Error::Closed)?;
-        Ok(Append(wait))
+    /// Waits for a place among the entries that wait to be written.
+    pub async fn reserve(&self) -> Result<Place<'_>, Error> {
+        let place = self.requests.as_ref().ok_or(Error::Closed)?.reserve().await;
+        place.map(Place).map_err(|_| Error::Closed)
+    }
+
+    /// Has an entry written by a thread that may block.
+    pub fn append_here(&self, payload: Vec<u8>) -> Result<Append, Error> {
+        let (request, append) = request(payload)?;
+        self.requests.as_ref().ok_or(Error::Closed)?.blocking_send(request).map_err(|_| Error::Closed)?;
+        Ok(append)
     }
 
     /// Whether entries are still taken.
@@ -184,10 +208,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, requests: &Receiver<Request>) {
-        while let Ok(batch) = self.take(requests) {
+    fn run(mut self, mut requests: Receiver<Request>) {
+        let mut batch = Vec::new();
+        // Waits for one, and takes with it what has come meanwhile.
+        while requests.blocking_recv_many(&mut batch, self.options.batch_entries) > 0 {
             let (entries, answers): (Vec<_>, Vec<_>) = batch
-                .into_iter()
+                .drain(..)
                 .zip(self.next..)
                 .map(|(request, number)| ((number, request.payload), request.answer))
                 .unzip();
@@ -201,13 +227,6 @@ impl Writer {
                 let _ = answer.send(answered);
             }
         }
-    }
-
-    /// Waits for one, and takes with it what has come meanwhile.
-    fn take(&self, requests: &Receiver<Request>) -> Result<Vec<Request>, RecvError> {
-        let mut batch = vec![requests.recv()?];
-        batch.extend(requests.try_iter().take(self.options.batch_entries - 1));
-        Ok(batch)
     }
 
     /// Makes entries durable, or says why not. After a failure nothing is written any more.

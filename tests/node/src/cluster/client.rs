@@ -1,0 +1,78 @@
+//! A peer's API.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::replica::{Key, Path, Record, Version};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long a request may take, all in all.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Why a peer has not answered as it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It could not be asked.
+    #[error(transparent)]
+    Http(#[from] ureq::Error),
+    /// It refused.
+    #[error("it answers {status}: {body}")]
+    Refused { status: u16, body: String },
+    /// What it says is not what it should.
+    #[error("what it answers cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+}
+
+/// A peer's API, for a thread that may block.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl Client {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_connect(Some(CONNECT))
+            .timeout_global(Some(LIMIT))
+            .http_status_as_error(false)
+            .build();
+        Self { agent: config.into(), url: format!("http://{address}/v1/peer") }
+    }
+
+    /// Hashes of what is below a path.
+    pub(super) fn hashes(&self, path: Path) -> Result<Vec<String>, Error> {
+        answer(self.agent.get(format!("{}/tree/{}", self.url, path.text())).call()?)
+    }
+
+    /// Versions below a leaf.
+    pub(super) fn versions(&self, leaf: Path) -> Result<Vec<Version>, Error> {
+        answer(self.agent.get(format!("{}/leaf/{}", self.url, leaf.text())).call()?)
+    }
+
+    /// Records by their keys.
+    pub(super) fn records(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
+        self.post("records", keys)
+    }
+
+    /// Has it take records; it has made them durable when this is over.
+    pub(super) fn send(&self, records: &[Record]) -> Result<(), Error> {
+        self.post::<serde_json::Value>("changes", records).map(drop)
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+        let request = self.agent.post(format!("{}/{path}", self.url)).header("content-type", "application/json");
+        answer(request.send(serde_json::to_string(body)?)?)
+    }
+}
+
+fn answer<T: DeserializeOwned>(mut response: ureq::http::Response<ureq::Body>) -> Result<T, Error> {
+    let body = response.body_mut().read_to_string()?;
+    if !response.status().is_success() {
+        return Err(Error::Refused { status: response.status().as_u16(), body });
+    }
+    Ok(serde_json::from_str(&body)?)
+}

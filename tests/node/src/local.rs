@@ -1,0 +1,75 @@
+//! A cluster on one machine: a process for each node, which all end with this one.
+
+use std::ffi::OsString;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use stemedb_node::cluster::Node;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Options, nth};
+
+/// How often it is looked whether a node has ended.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs nodes until they have all ended, or this process is told to.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.listen.port() != 0, "--nodes wants a port of --listen from which the others are counted, not 0");
+    let node = |number| Ok(Node { name: format!("node-{}", number + 1), address: nth(options.listen, number)? });
+    let nodes: Vec<Node> = (0..options.nodes).map(node).collect::<Result<_>>()?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(watch(options, &nodes))
+}
+
+async fn watch(options: &Options, nodes: &[Node]) -> Result<()> {
+    let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut children: Vec<(&str, Child)> = Vec::new();
+    for node in nodes {
+        let child = Command::new(std::env::current_exe()?).args(arguments(options, node, nodes)).spawn();
+        children.push((&node.name, child.with_context(|| format!("cannot start {}", node.name))?));
+    }
+    let mut looks = tokio::time::interval(LOOK);
+    let mut failed = false;
+    while !children.is_empty() {
+        tokio::select! {
+            _ = end.recv() => stop(&children),
+            _ = interrupt.recv() => stop(&children),
+            _ = looks.tick() => {}
+        }
+        let mut left = Vec::new();
+        for (name, mut child) in children {
+            match child.try_wait()? {
+                None => left.push((name, child)),
+                Some(status) => {
+                    failed |= !status.success();
+                    log::info!("{name} has ended: {status}");
+                }
+            }
+        }
+        children = left;
+    }
+    ensure!(!failed, "not all nodes have ended well");
+    Ok(())
+}
+
+fn arguments(options: &Options, node: &Node, nodes: &[Node]) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["--child", "--name", &node.name, "--listen", &node.address.to_string()].map(OsString::from).into();
+    arguments.extend(["--compare-every".into(), options.compare_every.to_string().into()]);
+    arguments.extend(["--data".into(), options.data.join(&node.name).into()]);
+    for peer in nodes.iter().filter(|peer| *peer != node) {
+        arguments.extend(["--peer".into(), format!("{}={}", peer.name, peer.address).into()]);
+    }
+    arguments
+}
+
+fn stop(children: &[(&str, Child)]) {
+    for (name, child) in children {
+        let sent = i32::try_from(child.id()).map_err(|_| nix::Error::ESRCH);
+        if let Err(error) = sent.and_then(|pid| kill(Pid::from_raw(pid), Signal::SIGTERM)) {
+            log::warn!("{name} cannot be told to end: {error}");
+        }
+    }
+}

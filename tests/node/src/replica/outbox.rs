@@ -1,0 +1,143 @@
+//! What each peer has not acknowledged of this node's writes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Key, Record, Replica, Stamp};
+use crate::storage::{Change, Error, Store, Table};
+
+/// Bytes of values that are sent at once, about.
+const BATCH_BYTES: usize = 256 << 10;
+/// Rows that are removed at once.
+const TRIM: usize = 10_000;
+
+/// The row of a write: its stamp, and the keys that it changed.
+pub(super) fn row(stamp: Stamp, keys: &[&Key]) -> Change {
+    // Keys are text and a table's name: nothing in them can fail.
+    Change { table: Table::Outbox, key: stamp.to_bytes().to_vec(), value: serde_json::to_vec(keys).ok() }
+}
+
+/// How far one peer is.
+#[derive(Debug)]
+pub struct Progress {
+    name: String,
+    /// The last write that it has acknowledged, with all before.
+    acknowledged: Mutex<Stamp>,
+    pending: AtomicUsize,
+    has_more: Mutex<bool>,
+    more: Condvar,
+}
+
+/// A write that is to be sent.
+#[derive(Debug)]
+pub struct Row {
+    /// When it was made.
+    pub stamp: Stamp,
+    /// What has not been changed again since.
+    pub records: Vec<Record>,
+}
+
+impl Progress {
+    pub(super) fn open(store: &Store, name: &str) -> Result<Self, Error> {
+        let bytes = store.of(Table::Meta).get(Table::Meta, key_of(name).as_bytes())?;
+        let acknowledged = bytes.and_then(|bytes| Stamp::from_bytes(&bytes)).unwrap_or(Stamp::ZERO);
+        Ok(Self {
+            name: name.to_owned(),
+            acknowledged: Mutex::new(acknowledged),
+            pending: AtomicUsize::new(0),
+            has_more: Mutex::new(false),
+            more: Condvar::new(),
+        })
+    }
+
+    pub(super) fn count(&self, store: &Store) -> Result<(), Error> {
+        let after = self.acknowledged().to_bytes();
+        let rows = store.of(Table::Outbox).scan(Table::Outbox, &[], Some(&after), usize::MAX)?;
+        self.pending.store(rows.len(), Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn more(&self, writes: usize) {
+        self.pending.fetch_add(writes, Ordering::AcqRel);
+        *self.has_more.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.more.notify_all();
+    }
+
+    /// Waits until there may be something to send, or for as long as is said.
+    pub fn wait(&self, limit: Duration) {
+        let guard = self.has_more.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.more.wait_timeout_while(guard, limit, |has_more| !*has_more);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// The peer.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes that it has not acknowledged.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    fn acknowledged(&self) -> Stamp {
+        *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Replica {
+    /// The first writes that a peer has not acknowledged, at most so many.
+    pub fn unsent(&self, peer: &Progress, limit: usize) -> Result<Vec<Row>, Error> {
+        let after = peer.acknowledged().to_bytes();
+        let rows = self.store.of(Table::Outbox).scan(Table::Outbox, &[], Some(&after), limit)?;
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        for (stamp, keys) in rows {
+            let Some(stamp) = Stamp::from_bytes(&stamp) else { continue };
+            let keys: Vec<Key> = serde_json::from_slice(&keys).unwrap_or_default();
+            let mut records = self.records(&keys)?;
+            // What was changed again has a row of its own, or is another node's.
+            records.retain(|record| record.version.stamp == stamp);
+            bytes += records.iter().map(|record| record.value.as_ref().map_or(0, String::len)).sum::<usize>();
+            all.push(Row { stamp, records });
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// A peer has acknowledged these.
+    pub fn acknowledge(&self, peer: &Progress, rows: &[Row]) -> Result<(), Error> {
+        let Some(last) = rows.last() else { return Ok(()) };
+        *peer.acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = last.stamp;
+        peer.pending.fetch_sub(rows.len(), Ordering::AcqRel);
+        let value = Some(last.stamp.to_bytes().to_vec());
+        // Not through the log: one that is lost means only that they are sent again.
+        self.store.apply(&[Change { table: Table::Meta, key: key_of(&peer.name).into_bytes(), value }])
+    }
+
+    /// The age of the oldest write that a peer has not acknowledged.
+    pub fn lag(&self, peer: &Progress) -> Result<Duration, Error> {
+        let after = peer.acknowledged().to_bytes();
+        let oldest = self.store.of(Table::Outbox).scan(Table::Outbox, &[], Some(&after), 1)?;
+        let stamp = oldest.first().and_then(|(stamp, _)| Stamp::from_bytes(stamp));
+        Ok(stamp.map_or(Duration::ZERO, Stamp::age))
+    }
+
+    /// Removes what all have acknowledged.
+    pub fn trim(&self) -> Result<(), Error> {
+        let Some(all) = self.peers.iter().map(|peer| peer.acknowledged()).min() else { return Ok(()) };
+        let rows = self.store.of(Table::Outbox).scan(Table::Outbox, &[], None, TRIM)?;
+        let done = rows.into_iter().filter(|(stamp, _)| Stamp::from_bytes(stamp).is_some_and(|stamp| stamp <= all));
+        let changes: Vec<Change> = done.map(|(key, _)| Change { table: Table::Outbox, key, value: None }).collect();
+        if changes.is_empty() { Ok(()) } else { self.store.apply(&changes) }
+    }
+}
+
+/// Under which key of the store's own matters a peer's last acknowledgement is.
+fn key_of(peer: &str) -> String {
+    format!("acknowledged/{peer}")
+}
