@@ -9,6 +9,10 @@ use crate::{ebpf, shell};
 pub(crate) const AGENT: &str = "target/release/stemedb-probe";
 /// Where the workload of the demo and the tests is, from the top folder.
 pub(crate) const WORKLOAD: &str = "target/release/stemedb-workload";
+/// Where the reference node is, from the top folder.
+pub(crate) const NODE: &str = "target/release/stemedb-node";
+/// Where its load is, from the top folder.
+pub(crate) const LOAD: &str = "target/release/stemedb-load";
 /// Where the bench is, from the top folder.
 pub(crate) const BENCH: &str = "target/release/stemedb-bench";
 /// Where the first process of a guest is, from the top folder.
@@ -34,6 +38,11 @@ pub(crate) fn agent() -> Result<()> {
 /// Builds the workload.
 pub(crate) fn workload() -> Result<()> {
     release("stemedb-workload")
+}
+
+/// Builds the reference node and its load.
+pub(crate) fn node() -> Result<()> {
+    release("stemedb-node")
 }
 
 /// Builds the bench.

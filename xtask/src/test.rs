@@ -103,7 +103,8 @@ fn set_up() -> Result<()> {
 
 fn build_all() -> Result<()> {
     build::agent()?;
-    build::workload()
+    build::workload()?;
+    build::node()
 }
 
 fn kernel_tests(arguments: &[&str]) -> Result<()> {

@@ -3,6 +3,7 @@
 mod databases {
     mod etcd;
     mod libraries;
+    mod node;
     mod postgres;
     mod redis;
     mod stemedb;

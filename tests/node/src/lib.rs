@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod load;
 pub mod model;
 pub mod replica;
 pub mod service;

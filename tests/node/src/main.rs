@@ -51,6 +51,9 @@ struct Options {
     /// Start so many nodes, each a process of its own: from --listen on, at one port after the other, each in a folder of its own in --data
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100), conflicts_with = "name")]
     nodes: u16,
+    /// A segment of the write-ahead log of at least so many bytes is followed by a new one
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u64).range(4096..))]
+    segment_bytes: u64,
     /// End when the process that started this one does
     #[arg(long, hide = true)]
     child: bool,
@@ -105,7 +108,8 @@ async fn run(options: &Options) -> Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
     config.node.address = listener.local_addr()?;
     let metrics = Metrics::new()?;
-    let service = Service::open_as(&config.membership(), &Folders::below(&options.data), &metrics)
+    let folders = Folders { segment_bytes: options.segment_bytes, ..Folders::below(&options.data) };
+    let service = Service::open_as(&config.membership(), &folders, &metrics)
         .with_context(|| format!("cannot start with the data in {}", options.data.display()))?;
     let cluster = Cluster::start(&config, service.clone(), &metrics).await?;
     let app = router(service.clone(), cluster.view().clone(), &metrics, &Limits::default());

@@ -138,6 +138,7 @@ pub(super) async fn wal(State(app): State<Service>) -> Json<Value> {
         "entries": counts.entries.load(Ordering::Relaxed),
         "commits": counts.commits.load(Ordering::Relaxed),
         "bytes": counts.bytes.load(Ordering::Relaxed),
+        "fsyncs": wal.fsyncs(),
         "segments": wal.segments(),
         "segments_begun": counts.segments.load(Ordering::Relaxed),
         "failures": counts.failures.load(Ordering::Relaxed),

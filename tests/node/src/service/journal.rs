@@ -1,6 +1,5 @@
 //! Changes go through the write-ahead log into the store; after a crash the log makes those again that the store may not have.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,8 +41,8 @@ struct State {
 }
 
 impl Journal {
-    /// Opens the log in a folder, and brings the store up to date.
-    pub fn open(folder: &Path, replica: Replica, metrics: &Metrics) -> Result<Self, Error> {
+    /// Opens the log, and brings the store up to date.
+    pub fn open(options: &wal::Options, replica: Replica, metrics: &Metrics) -> Result<Self, Error> {
         let timer = metrics.wal.recovery().start();
         let replica = Arc::new(replica);
         let durable = replica.store().of(Table::Meta).get(Table::Meta, APPLIED)?;
@@ -55,9 +54,8 @@ impl Journal {
                 failed.get_or_insert(error);
             }
         };
-        let options = wal::Options::new(folder);
         let (wal, recovered) =
-            Wal::open(&options, durable + 1, again, on_commit(replica.clone(), state.clone(), metrics.clone()))?;
+            Wal::open(options, durable + 1, again, on_commit(replica.clone(), state.clone(), metrics.clone()))?;
         if let Some(error) = failed {
             return Err(error);
         }

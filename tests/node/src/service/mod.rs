@@ -22,6 +22,7 @@ pub use votes::{Cast, Tally};
 use crate::model::{Agent, Claim, Gold, Vote, check_id};
 use crate::replica::{Key, Membership, Replica};
 use crate::storage::{self, Index, OpenError, Store, Table};
+use crate::wal;
 use breaker::Breakers;
 use journal::Edit;
 
@@ -30,11 +31,13 @@ const DECAY: f64 = 0.1;
 /// Changes of one entry of the log, where there are many.
 const CHUNK: usize = 500;
 
-/// Where the node's data is.
+/// Where the node's data is, and how it is kept.
 #[derive(Debug, Clone)]
 pub struct Folders {
     /// Segments of the log.
     pub wal: PathBuf,
+    /// A segment of at least so many bytes is the last one no longer.
+    pub segment_bytes: u64,
     /// The storage engines' files.
     pub store: PathBuf,
 }
@@ -43,7 +46,7 @@ impl Folders {
     /// In one folder.
     #[must_use]
     pub fn below(folder: &Path) -> Self {
-        Self { wal: folder.join("wal"), store: folder.join("store") }
+        Self { wal: folder.join("wal"), segment_bytes: 8 << 20, store: folder.join("store") }
     }
 }
 
@@ -88,7 +91,8 @@ impl Service {
     pub fn open_as(membership: &Membership, folders: &Folders, metrics: &Metrics) -> Result<Arc<Self>, StartError> {
         let store = Store::open(&storage::Options::new(&folders.store), metrics)?;
         let replica = Replica::new(store, membership).map_err(Error::from)?;
-        let journal = Journal::open(&folders.wal, replica, metrics)?;
+        let options = wal::Options { segment_bytes: folders.segment_bytes, ..wal::Options::new(&folders.wal) };
+        let journal = Journal::open(&options, replica, metrics)?;
         let service = Self {
             journal,
             metrics: metrics.clone(),

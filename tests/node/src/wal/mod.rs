@@ -74,6 +74,19 @@ pub enum Error {
         /// The last.
         to: u64,
     },
+    /// The log ends before what was made of it.
+    #[error(
+        "the log in {path} ends at entry {last}, and what was made of it has all up to {reader}: restore the segments that are missing, or \
+         move the log away to go on without it"
+    )]
+    Short {
+        /// Its folder.
+        path: PathBuf,
+        /// Its last entry.
+        last: u64,
+        /// The last entry that its reader has.
+        reader: u64,
+    },
     /// The folder is another process's.
     #[error("{path} is in use by another process")]
     InUse {

@@ -40,6 +40,9 @@ pub(super) fn recover(
     let mut recovered = Recovered::default();
     // An empty log goes on where whoever reads it is: a number before that would be passed over by the next recovery.
     let mut next = segments.first().map_or(from, |segment| segment.first);
+    if let Some(first) = segments.first().filter(|segment| segment.first > from) {
+        return Err(gap(first, from));
+    }
     for (place, segment) in segments.iter().enumerate() {
         if segment.first != next {
             return Err(gap(segment, next));
@@ -69,6 +72,9 @@ pub(super) fn recover(
         recovered.tail = Some(cut(folder, segment, &bytes, offset, is_corrupt)?);
     }
     recovered.last = next - 1;
+    if next < from {
+        return Err(Error::Short { path: folder.path.clone(), last: recovered.last, reader: from - 1 });
+    }
     Ok((recovered, segments))
 }
 
@@ -79,22 +85,23 @@ fn gap(segment: &Segment, next: u64) -> Error {
 /// Puts what is no entry aside, and cuts the segment.
 fn cut(folder: &Folder, segment: &Segment, bytes: &[u8], offset: usize, is_corrupt: bool) -> Result<Tail, Error> {
     let rest = &bytes[offset..];
-    let kept = keep(segment, offset, rest)?;
+    let kept = keep(folder, segment, offset, rest)?;
     let file = File::options().write(true).open(&segment.path).map_err(Error::io("open", &segment.path))?;
     file.set_len(offset as u64).map_err(Error::io("cut", &segment.path))?;
-    file.sync_all().map_err(Error::io("sync", &segment.path))?;
+    folder.sync_all(&file, &segment.path)?;
     folder.sync()?;
     Ok(Tail { is_corrupt, bytes: rest.len() as u64, kept })
 }
 
 /// Writes what is cut to a file of its own, beside the segment.
-fn keep(segment: &Segment, offset: usize, rest: &[u8]) -> Result<PathBuf, Error> {
+fn keep(folder: &Folder, segment: &Segment, offset: usize, rest: &[u8]) -> Result<PathBuf, Error> {
     let mut copy = 0_u32;
     loop {
         let kept = segment.path.with_extension(format!("{offset}.{copy}.tail"));
         match File::create_new(&kept) {
             Ok(mut file) => {
-                file.write_all(rest).and_then(|()| file.sync_all()).map_err(Error::io("write", &kept))?;
+                file.write_all(rest).map_err(Error::io("write", &kept))?;
+                folder.sync_all(&file, &kept)?;
                 return Ok(kept);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => copy += 1,

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Error;
 
@@ -37,6 +38,8 @@ impl Segment {
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     file: File,
+    /// Calls of `fsync`, of this folder and of files in it.
+    pub(super) fsyncs: AtomicU64,
     /// Held while the log is open.
     _lock: File,
 }
@@ -55,12 +58,19 @@ impl Folder {
             Err(fs::TryLockError::Error(source)) => return Err(Error::Io { what: "lock", path: place, source }),
         }
         let file = File::open(path).map_err(Error::io("open", path))?;
-        Ok(Self { path: path.to_owned(), file, _lock: lock })
+        Ok(Self { path: path.to_owned(), file, fsyncs: AtomicU64::new(0), _lock: lock })
     }
 
     /// Makes names durable.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.file.sync_all().map_err(Error::io("sync", &self.path))
+        self.sync_all(&self.file, &self.path)
+    }
+
+    /// Makes all of a file durable.
+    pub(super) fn sync_all(&self, file: &File, path: &Path) -> Result<(), Error> {
+        file.sync_all().map_err(Error::io("sync", path))?;
+        self.fsyncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The segments, in order.

@@ -114,7 +114,7 @@ impl Wal {
                 let file =
                     File::options().append(true).open(&segment.path).map_err(Error::io("open", &segment.path))?;
                 // What was written before a crash and not made durable is served from here on.
-                file.sync_all().map_err(Error::io("sync", &segment.path))?;
+                shared.folder.sync_all(&file, &segment.path)?;
                 (segment, file)
             }
             None => begin(&shared, next)?,
@@ -153,6 +153,12 @@ impl Wal {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.shared.counts
+    }
+
+    /// Calls of `fsync`: one of the folder for each segment that is begun and each time that some are removed, and those of a recovery.
+    #[must_use]
+    pub fn fsyncs(&self) -> u64 {
+        self.shared.folder.fsyncs.load(Ordering::Relaxed)
     }
 
     /// Segments, the one that is written to included.
