@@ -3,20 +3,16 @@
 mod apt;
 mod bench;
 mod build;
-mod client;
-mod compare;
 mod cross;
 mod demo;
 mod docs;
 mod ebpf;
 mod fixture;
 mod linker;
-mod live;
 mod process;
 mod run;
 mod setup;
 mod shell;
-mod status;
 mod test;
 mod toolchain;
 mod view;
@@ -68,7 +64,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Watch a small database-like workload live, and compare its own counts with the kernel's
+    /// Watch the reference node under load, its API above the kernel, and compare what each has counted
     Demo(demo::Options),
     /// Everything that must hold for a change: formatting, lints, tests, generated documents
     Test {

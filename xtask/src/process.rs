@@ -1,17 +1,17 @@
-//! The two processes of the demo. Each is in a process group of its own, so that Ctrl-C reaches this program alone,
+//! Processes that a task starts. Each is in a process group of its own, so that Ctrl-C reaches this program alone,
 //! which then stops them in order; neither outlives its guard.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::shell;
 
@@ -34,20 +34,18 @@ pub(crate) fn stopped() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// The workload: it says a line and waits for one, in turn.
-pub(crate) struct Workload {
+/// A program that says something in lines.
+pub(crate) struct Program {
+    name: &'static str,
     child: Child,
-    input: ChildStdin,
     lines: Receiver<String>,
 }
 
-impl Workload {
-    pub(crate) fn start(mut command: Command, log: &File) -> Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.try_clone()?).process_group(0);
-        let mut child = command.spawn().context("cannot start the workload")?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            bail!("the workload has no pipes");
-        };
+impl Program {
+    pub(crate) fn start(name: &'static str, mut command: Command, log: &File) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone()?).process_group(0);
+        let mut child = command.spawn().with_context(|| format!("cannot start the {name}"))?;
+        let output = child.stdout.take().with_context(|| format!("the {name} has no pipe"))?;
         let (sender, lines) = mpsc::channel();
         // Reading from a pipe knows no time limit; a channel does.
         thread::spawn(move || {
@@ -57,7 +55,11 @@ impl Workload {
                 }
             }
         });
-        Ok(Self { child, input, lines })
+        Ok(Self { name, child, lines })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The next line that it says, if it says one in time.
@@ -65,26 +67,35 @@ impl Workload {
         match self.lines.recv_timeout(limit) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => bail!("the workload ended early"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the {} ended early", self.name),
         }
     }
 
-    /// Lets it go on.
-    pub(crate) fn go(&mut self) -> Result<()> {
-        self.input.write_all(b"go\n").and_then(|()| self.input.flush()).context("the workload does not listen")
+    /// The next line; nothing where the user stopped this program.
+    pub(crate) fn await_line(&self, limit: Duration) -> Result<Option<String>> {
+        let start = Instant::now();
+        while !stopped() {
+            if let Some(line) = self.line(Duration::from_millis(50))? {
+                return Ok(Some(line));
+            }
+            ensure!(start.elapsed() < limit, "the {} says nothing within {} s", self.name, limit.as_secs());
+        }
+        Ok(None)
     }
 
-    /// Waits for its end.
+    /// Tells it to end, and waits until it has.
     pub(crate) fn finish(&mut self) -> Result<()> {
+        let told = shell::run(shell::command("kill").args(["-s", "TERM", &self.pid().to_string()]));
+        told.with_context(|| format!("the {} has ended already", self.name))?;
         match wait(&mut self.child, Duration::from_secs(10))? {
             Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("the workload failed: {status}"),
-            None => bail!("the workload does not end"),
+            Some(status) => bail!("the {} failed: {status}", self.name),
+            None => bail!("the {} does not end", self.name),
         }
     }
 }
 
-impl Drop for Workload {
+impl Drop for Program {
     fn drop(&mut self) {
         // Fails only where it has ended.
         let _ = self.child.kill();

@@ -2,8 +2,6 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use crate::status::{Longest, Row};
-
 /// A number with three significant digits.
 fn three(value: f64) -> String {
     // The limits are where rounding would give one digit more.
@@ -29,7 +27,7 @@ pub(crate) fn seconds(value: f64) -> String {
 }
 
 /// A number of calls a second.
-fn rate(value: f64) -> String {
+pub(crate) fn rate(value: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -40,7 +38,7 @@ fn rate(value: f64) -> String {
 }
 
 /// Bytes as megabytes, a million each.
-fn megabytes(bytes: f64) -> String {
+pub(crate) fn megabytes(bytes: f64) -> String {
     if bytes == 0.0 { "0".into() } else { three(bytes / 1e6) }
 }
 
@@ -91,54 +89,6 @@ pub(crate) fn sparkline(values: &[Option<f64>]) -> String {
     logs.into_iter().map(|log| log.map_or(' ', bar)).collect()
 }
 
-/// The cells of a row of the live view, without its class.
-fn cells(row: &Row) -> [String; 8] {
-    let [p50, p99, p999] = row.quantiles.map(|quantile| quantile.map_or_else(|| "-".into(), seconds));
-    let longest = match row.longest {
-        None => "-".into(),
-        Some(Longest::Exactly(value)) => seconds(value),
-        Some(Longest::AtMost(value)) => format!("≤{}", seconds(value)),
-    };
-    [
-        rate(row.syncs_per_second),
-        p50,
-        p99,
-        p999,
-        longest,
-        rate(row.writes_per_second),
-        megabytes(row.bytes_per_second),
-        grouped(row.errors),
-    ]
-}
-
-/// The live view: a table, and below it a sparkline for each class, which `history` gives.
-pub(crate) fn live_tables(rows: &[Row], history: impl Fn(&str) -> String) -> Vec<String> {
-    let header = ["class", "fsyncs/s", "p50", "p99", "p99.9", "max", "writes/s", "MB/s", "errors"];
-    let line = |row: &Row| {
-        let mut line = vec![row.class.clone()];
-        line.extend(cells(row));
-        line
-    };
-    let mut lines = table(&header, &rows.iter().map(line).collect::<Vec<_>>(), 1);
-    lines.push(String::new());
-    let histories: Vec<_> = rows.iter().map(|row| vec![row.class.clone(), history(&row.class)]).collect();
-    lines.extend(table(&["class", "fsync p99 of the last 40 s"], &histories, 2));
-    lines
-}
-
-/// One line for where lines can't be redrawn.
-pub(crate) fn compact(rows: &[Row]) -> String {
-    let one = |row: &Row| {
-        let [syncs, p50, p99, p999, longest, writes, megabytes, errors] = cells(row);
-        format!(
-            "{}: {syncs} fsyncs/s p50 {p50} p99 {p99} p99.9 {p999} max {longest}, {writes} writes/s, {megabytes} MB/s, \
-             {errors} errors",
-            row.class
-        )
-    };
-    rows.iter().map(one).collect::<Vec<_>>().join(" | ")
-}
-
 /// Lines at the bottom of a terminal, drawn over again.
 #[derive(Default)]
 pub(crate) struct Screen {
@@ -179,8 +129,6 @@ fn columns() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Status;
-    use crate::status::tests::ANSWER;
 
     #[test]
     fn durations_have_three_digits_and_the_unit_that_fits() {
@@ -218,18 +166,5 @@ mod tests {
         assert_eq!(sparkline(&[Some(1.0), None, Some(128.0), Some(2.0)]), "▁ █▂");
         assert_eq!(sparkline(&[Some(1.0), Some(1.01)]), "▁▁");
         assert_eq!(sparkline(&[None, None]), "  ");
-    }
-
-    #[test]
-    fn the_live_view_has_a_row_for_each_class() {
-        let rows = Status::parse(ANSWER).unwrap().since(&Status::default(), 1.0);
-        let lines = live_tables(&rows, |_| "▁▂".into());
-        assert_eq!(lines.len(), 9);
-        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
-        assert!(lines[1].starts_with("wal") && lines[1].contains("5.00 ms"), "{lines:?}");
-        assert_eq!(lines[6], "wal    ▁▂");
-        assert!(lines[2].starts_with("store") && lines[2].contains("  -"), "{lines:?}");
-        let line = compact(&rows);
-        assert!(line.starts_with("wal: 13.0 fsyncs/s p50") && line.contains(" | store: 0 fsyncs/s p50 -"), "{line}");
     }
 }

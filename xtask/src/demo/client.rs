@@ -1,4 +1,4 @@
-//! Asks a running agent over HTTP.
+//! Asks a running agent, or the node, over HTTP.
 
 use std::net::TcpListener;
 use std::thread;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::status::Status;
 use crate::process::{self, Agent};
-use crate::status::Status;
 
 /// How long an agent may take to answer, and to be ready.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -19,9 +19,9 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// Asks the agent.
+/// Asks one of them.
 pub(crate) struct Client {
-    /// Where the agent is told to listen.
+    /// Where it listens.
     pub(crate) address: String,
     http: ureq::Agent,
 }

@@ -28,6 +28,9 @@ pub(crate) struct Series {
     pub(crate) max_ns: u64,
     /// Slot and count.
     pub(crate) slots: Vec<(usize, u64)>,
+    /// Where the time went, by phase.
+    #[serde(default)]
+    pub(crate) phases_ns: BTreeMap<String, u64>,
 }
 
 /// Writes of a class.
@@ -121,10 +124,36 @@ impl Status {
         total
     }
 
+    /// Calls of one system call on a class, since the start.
+    pub(crate) fn calls(&self, class: &str, op: &str) -> u64 {
+        let syncs = self.series.iter().filter(|series| series.class == class && series.op == op);
+        let writes = self.writes.iter().filter(|writes| writes.class == class).flat_map(|writes| &writes.ops);
+        syncs.map(|series| series.calls).chain(writes.filter(|write| write.op == op).map(|write| write.calls)).sum()
+    }
+
     /// Calls and bytes of all writes of a class, since the start.
-    fn written(&self, class: &str) -> (u64, u64) {
+    pub(crate) fn written(&self, class: &str) -> (u64, u64) {
         let writes = self.writes.iter().filter(|writes| writes.class == class).flat_map(|writes| &writes.ops);
         writes.fold((0, 0), |(calls, bytes), op| (calls + op.calls, bytes + op.bytes))
+    }
+
+    /// Where the time of a class's sync calls went since an `earlier` answer: shares by phase, the largest first.
+    pub(crate) fn shares(&self, earlier: &Self, class: &str) -> Vec<(String, f64)> {
+        let sum = |status: &Self| {
+            let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+            for (phase, time) in status.series.iter().filter(|s| s.class == class).flat_map(|s| &s.phases_ns) {
+                *sums.entry(phase.clone()).or_default() += time;
+            }
+            sums
+        };
+        let (before, mut after) = (sum(earlier), sum(self));
+        for (phase, time) in &mut after {
+            *time = time.saturating_sub(before.get(phase).copied().unwrap_or(0));
+        }
+        let whole = after.values().sum::<u64>() as f64;
+        let mut shares: Vec<_> = after.into_iter().filter(|(_, time)| *time > 0).collect();
+        shares.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+        shares.into_iter().map(|(phase, time)| (phase, time as f64 / whole)).collect()
     }
 
     /// Failed calls of a class, since the start.
@@ -198,6 +227,19 @@ pub(crate) mod tests {
         assert_eq!(status.failed("wal"), 2);
         assert_eq!(status.classes(), ["wal", "store", "other"]);
         assert_eq!(status.lost.values().sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn shares_are_of_the_time_between_two_answers() {
+        let status = |cpu: u64, flush: u64| {
+            Status::parse(&format!(
+                r#"{{"series":[{{"class":"wal","op":"fsync","calls":1,"max_ns":1,"slots":[],"phases_ns":{{"cpu":{cpu},"flush":{flush},"queue":0}}}}]}}"#
+            ))
+            .unwrap()
+        };
+        let shares = status(200, 1_300).shares(&status(100, 1_000), "wal");
+        assert_eq!(shares, [("flush".to_owned(), 0.75), ("cpu".to_owned(), 0.25)]);
+        assert_eq!(status(1, 1).shares(&status(1, 1), "wal"), []);
     }
 
     #[test]
