@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod load;
 pub mod model;
 pub mod replica;
+pub mod server;
 pub mod service;
 pub mod storage;
 pub mod wal;

@@ -59,6 +59,7 @@ fn arguments(options: &Options, node: &Node, nodes: &[Node]) -> Vec<OsString> {
         ["--child", "--name", &node.name, "--listen", &node.address.to_string()].map(OsString::from).into();
     arguments.extend(["--compare-every".into(), options.compare_every.to_string().into()]);
     arguments.extend(["--segment-bytes".into(), options.segment_bytes.to_string().into()]);
+    arguments.extend(["--patience".into(), options.patience.to_string().into()]);
     arguments.extend(["--data".into(), options.data.join(&node.name).into()]);
     for peer in nodes.iter().filter(|peer| *peer != node) {
         arguments.extend(["--peer".into(), format!("{}={}", peer.name, peer.address).into()]);

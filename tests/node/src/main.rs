@@ -15,6 +15,7 @@ use clap::Parser;
 use stemedb_metrics::Metrics;
 use stemedb_node::api::{Limits, router};
 use stemedb_node::cluster::{Cluster, Config, Node};
+use stemedb_node::server::serve;
 use stemedb_node::service::{Folders, Service};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -54,6 +55,9 @@ struct Options {
     /// A segment of the write-ahead log of at least so many bytes is followed by a new one
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u64).range(4096..))]
     segment_bytes: u64,
+    /// Seconds that a client has to send the head of a request, and as many again for its body
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    patience: u64,
     /// End when the process that started this one does
     #[arg(long, hide = true)]
     child: bool,
@@ -112,7 +116,8 @@ async fn run(options: &Options) -> Result<()> {
     let service = Service::open_as(&config.membership(), &folders, &metrics)
         .with_context(|| format!("cannot start with the data in {}", options.data.display()))?;
     let cluster = Cluster::start(&config, service.clone(), &metrics).await?;
-    let app = router(service.clone(), cluster.view().clone(), &metrics, &Limits::default());
+    let patience = Duration::from_secs(options.patience);
+    let app = router(service.clone(), cluster.view().clone(), &metrics, &Limits::default(), patience);
     let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
@@ -121,7 +126,7 @@ async fn run(options: &Options) -> Result<()> {
     // Who started it may wait for this line.
     println!("listening on http://{}", config.node.address);
     let chores = tokio::spawn(chores(service.clone(), cluster));
-    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    serve(listener, app, &metrics.errors, patience, stop).await;
     chores.abort();
     tokio::task::spawn_blocking(move || service.journal().checkpoint())
         .await?

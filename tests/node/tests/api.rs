@@ -36,7 +36,7 @@ impl Api {
         let node = Node { name: "node-1".into(), address: SocketAddr::from(([127, 0, 0, 1], 18180)) };
         let alone = Config { node, peers: Vec::new(), compare_every: Duration::ZERO };
         let view = Arc::new(View::new(&alone));
-        Self { router: router(service, view, &metrics, limits), metrics, _folder: folder }
+        Self { router: router(service, view, &metrics, limits, Duration::from_secs(10)), metrics, _folder: folder }
     }
 
     async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Response<Body> {
@@ -148,7 +148,7 @@ async fn each_error_has_its_status_says_what_is_wrong_in_json_and_is_counted_onc
             "no claim none",
             "service",
         ),
-        ("POST", "/v1/vote", &long, 413, "body_too_large", "length", "http"),
+        ("POST", "/v1/vote", &long, 413, "body_too_large", "longer", "http"),
         ("GET", "/v1/claims?limit=0", "", 422, "invalid_request", "limit", "validation"),
         ("GET", "/v1/claims?limit=many", "", 400, "invalid_request", "limit", "validation"),
         ("GET", "/v1/claims?size=3", "", 400, "invalid_request", "size", "validation"),

@@ -1,11 +1,13 @@
 //! The HTTP API: one table of routes, from which the router, `GET /v1/routes` and the tests derive.
 
+mod bounds;
 mod error;
 mod handlers;
 mod input;
 mod limits;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -14,14 +16,13 @@ use axum::routing::{MethodFilter, on};
 use serde::Serialize;
 use stemedb_metrics::Metrics;
 
+pub use bounds::{MAX_BODY, MAX_HEAD};
 pub use limits::{Cost, Limits};
 
 use crate::cluster::View;
 use crate::service::Service;
+use bounds::{Bounds, bounded};
 use limits::{Limiter, limit};
-
-/// Bytes of a body.
-pub const MAX_BODY: usize = 1 << 20;
 
 /// One row of [`ROUTES`].
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -95,13 +96,21 @@ routes! {
     GET "/readyz" Free ready, "Whether requests can be answered";
 }
 
-/// The whole API, measured.
-pub fn router(service: Arc<Service>, view: Arc<View>, metrics: &Metrics, limits: &Limits) -> Router {
+/// The whole API, measured. A client has `patience` for the body of a request.
+pub fn router(
+    service: Arc<Service>,
+    view: Arc<View>,
+    metrics: &Metrics,
+    limits: &Limits,
+    patience: Duration,
+) -> Router {
     routed(limits)
         .with_state(App { service, view })
         .merge(metrics.routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        // It is there as a whole, and no longer than `MAX_BODY`.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(Bounds::new(patience), bounded))
         .layer(metrics.http())
 }
