@@ -4,6 +4,7 @@
 pub mod api;
 pub mod cluster;
 pub mod load;
+pub mod memory;
 pub mod model;
 pub mod replica;
 pub mod server;

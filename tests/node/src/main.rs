@@ -1,6 +1,7 @@
 //! The command line of the node; see `--help`.
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod local;
 
 use std::io::Write as _;
@@ -15,9 +16,12 @@ use clap::Parser;
 use stemedb_metrics::Metrics;
 use stemedb_node::api::{Limits, router};
 use stemedb_node::cluster::{Cluster, Config, Node};
+use stemedb_node::memory;
 use stemedb_node::server::serve;
 use stemedb_node::service::{Folders, Service};
 use tokio::signal::unix::{SignalKind, signal};
+
+use certificates::Watched;
 
 /// How often what grows old by itself is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -25,6 +29,8 @@ const TICK: Duration = Duration::from_secs(1);
 const CHECKPOINT: u64 = 30;
 /// What is logged where RUST_LOG does not say: of the engines only what is wrong.
 const LOG: &str = "warn,stemedb_node=info";
+/// Ticks between two looks at certificates.
+const CERTIFICATES: u64 = 60;
 /// Time between two decays of trust.
 const DECAY: Duration = Duration::from_mins(1);
 
@@ -52,6 +58,9 @@ struct Options {
     /// Start so many nodes, each a process of its own: from --listen on, at one port after the other, each in a folder of its own in --data
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100), conflicts_with = "name")]
     nodes: u16,
+    /// A certificate to watch, in PEM: metrics tell when it expires. Read anew each minute
+    #[arg(long = "certificate", value_name = "NAME=FILE")]
+    certificates: Vec<Watched>,
     /// A segment of the write-ahead log of at least so many bytes is followed by a new one
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u64).range(4096..))]
     segment_bytes: u64,
@@ -115,6 +124,12 @@ async fn run(options: &Options) -> Result<()> {
     let folders = Folders { segment_bytes: options.segment_bytes, ..Folders::below(&options.data) };
     let service = Service::open_as(&config.membership(), &folders, &metrics)
         .with_context(|| format!("cannot start with the data in {}", options.data.display()))?;
+    if let Some(bytes) = memory::limit() {
+        metrics.domain.memory_limit(bytes);
+    }
+    for certificate in &options.certificates {
+        certificate.measure(&metrics)?;
+    }
     let cluster = Cluster::start(&config, service.clone(), &metrics).await?;
     let patience = Duration::from_secs(options.patience);
     let app = router(service.clone(), cluster.view().clone(), &metrics, &Limits::default(), patience);
@@ -125,7 +140,7 @@ async fn run(options: &Options) -> Result<()> {
     };
     // Who started it may wait for this line.
     println!("listening on http://{}", config.node.address);
-    let chores = tokio::spawn(chores(service.clone(), cluster));
+    let chores = tokio::spawn(chores(service.clone(), cluster, options.certificates.clone(), metrics.clone()));
     serve(listener, app, &metrics.errors, patience, stop).await;
     chores.abort();
     tokio::task::spawn_blocking(move || service.journal().checkpoint())
@@ -135,13 +150,18 @@ async fn run(options: &Options) -> Result<()> {
 }
 
 /// What is done from time to time. What fails is told, and tried again the next time.
-async fn chores(service: Arc<Service>, cluster: Cluster) {
+async fn chores(service: Arc<Service>, cluster: Cluster, certificates: Vec<Watched>, metrics: Metrics) {
     let mut ticks = tokio::time::interval(TICK);
     let begin = SystemTime::now();
     for tick in 1_u64.. {
         ticks.tick().await;
         if let Err(error) = service.measure().and_then(|()| cluster.measure()) {
             log::error!("gauges are not up to date: {error}");
+        }
+        if tick % CERTIFICATES == 0 {
+            for error in certificates.iter().filter_map(|certificate| certificate.measure(&metrics).err()) {
+                log::error!("{error:#}");
+            }
         }
         if tick % CHECKPOINT == 0 {
             let service = service.clone();

@@ -173,6 +173,37 @@ async fn each_error_has_its_status_says_what_is_wrong_in_json_and_is_counted_onc
 }
 
 #[tokio::test]
+async fn the_operators_work_needs_an_api_key_once_there_is_one() {
+    let node = Api::new();
+    assert_eq!(node.ask("GET", "/v1/admin/wal", &Value::Null).await.0, 200);
+    let (status, made) = node.ask("PUT", "/v1/admin/key/ops", &Value::Null).await;
+    let secret = made["secret"].as_str().unwrap();
+    assert_eq!((status, secret.len()), (200, 32));
+    let seconds = made["created"].as_f64().unwrap() / 1e3;
+    assert_eq!(node.sum("stemedb_api_key_created_timestamp_seconds{key=\"ops\"}", &[]), seconds);
+    let response = node.send("GET", "/v1/admin/wal", String::new()).await;
+    assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    let (status, said) = answer(response).await;
+    assert_eq!((status, &said["error"]), (401, &json!("unauthorized")));
+    assert_eq!(node.sum("stemedb_errors_total{", &["layer=\"auth\",type=\"unauthorized\""]), 1.0);
+    assert_eq!(node.ask("GET", "/v1/agent/a", &Value::Null).await.0, 200, "the rest is everybody's");
+    let with = async |method: &str, path: &str, secret: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {secret}")).body(Body::empty()).unwrap();
+        answer(node.router.clone().oneshot(request).await.unwrap()).await
+    };
+    assert_eq!(with("GET", "/v1/admin/wal", "wrong").await.0, 401);
+    let (status, all) = with("GET", "/v1/admin/keys", secret).await;
+    assert_eq!((status, &all), (200, &json!([{ "id": "ops", "created": made["created"] }])), "without secrets");
+    // Rotation: a new one in the place of the old.
+    let (_, new) = with("PUT", "/v1/admin/key/ops", secret).await;
+    assert_eq!(with("GET", "/v1/admin/wal", secret).await.0, 401);
+    assert_eq!(with("DELETE", "/v1/admin/key/ops", new["secret"].as_str().unwrap()).await.0, 200);
+    assert_eq!(node.sum("stemedb_api_key_created_timestamp_seconds{", &[]), 0.0, "one that is no more has no age");
+    assert_eq!(node.ask("GET", "/v1/admin/wal", &Value::Null).await.0, 200);
+}
+
+#[tokio::test]
 async fn an_endpoint_has_a_limit_of_its_own() {
     let one = NonZeroU32::MIN;
     let node = Api::limited(&Limits { read: one, write: one, bulk: one, admin: one, peer: one });

@@ -48,6 +48,9 @@ impl IntoResponse for Error {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         self.class.mark(response.extensions_mut());
         response
     }
@@ -59,6 +62,7 @@ impl From<service::Error> for Error {
             service::Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             service::Error::NotFound { .. } => StatusCode::NOT_FOUND,
             service::Error::Tripped { .. } => StatusCode::TOO_MANY_REQUESTS,
+            service::Error::Unauthorized => StatusCode::UNAUTHORIZED,
             service::Error::Wal(wal::Error::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             service::Error::Wal(_) | service::Error::Behind => StatusCode::SERVICE_UNAVAILABLE,
             service::Error::Storage(_) | service::Error::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,

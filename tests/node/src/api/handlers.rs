@@ -16,7 +16,7 @@ use super::{ROUTES, Route};
 use crate::cluster::{PeerView, View};
 use crate::model::{Agent, Claim, Gold, NewVote, Vote};
 use crate::replica::{Key, Record, Version};
-use crate::service::{Cast, Tally};
+use crate::service::{ApiKey, Cast, NewKey, Tally};
 
 type Service = Arc<crate::service::Service>;
 type Answer<T> = Result<Json<T>, Error>;
@@ -129,6 +129,18 @@ pub(super) async fn checkpoint(State(app): State<Service>) -> Answer<Value> {
 
 pub(super) async fn decay(State(app): State<Service>) -> Answer<Value> {
     Ok(Json(json!({ "agents": app.decay().await? })))
+}
+
+pub(super) async fn make_key(State(app): State<Service>, Path(id): Id) -> Answer<NewKey> {
+    Ok(Json(app.make_key(&id).await?))
+}
+
+pub(super) async fn remove_key(State(app): State<Service>, Path(id): Id) -> Answer<ApiKey> {
+    Ok(Json(app.remove_key(&id).await?))
+}
+
+pub(super) async fn keys(State(app): State<Service>) -> Answer<Vec<ApiKey>> {
+    Ok(Json(app.keys()?))
 }
 
 pub(super) async fn wal(State(app): State<Service>) -> Json<Value> {

@@ -1,5 +1,6 @@
 //! The HTTP API: one table of routes, from which the router, `GET /v1/routes` and the tests derive.
 
+mod auth;
 mod bounds;
 mod error;
 mod handlers;
@@ -21,6 +22,7 @@ pub use limits::{Cost, Limits};
 
 use crate::cluster::View;
 use crate::service::Service;
+use auth::authorize;
 use bounds::{Bounds, bounded};
 use limits::{Limiter, limit};
 
@@ -55,8 +57,9 @@ macro_rules! routes {
             about: $about,
         }),+];
 
-        fn routed(limits: &Limits) -> Router<App> {
+        fn routed(limits: &Limits, service: &Arc<Service>) -> Router<App> {
             Router::new()$(.route($path, on(MethodFilter::$method, handlers::$handler)
+                .route_layer(from_fn_with_state((service.clone(), Cost::$cost), authorize))
                 .route_layer(from_fn_with_state(Limiter::new(limits, Cost::$cost), limit))))+
         }
     };
@@ -85,6 +88,9 @@ routes! {
     DELETE "/v1/quarantine/{id}" Write discard, "Throw a vote away that was held back";
     POST "/v1/admin/checkpoint" Admin checkpoint, "Make the store durable, and drop segments of the log that it no longer needs";
     POST "/v1/admin/decay" Admin decay, "Let every agent's trust decay";
+    PUT "/v1/admin/key/{id}" Admin make_key, "Make an API key, and tell its secret; from the first one on, /v1/admin needs one";
+    DELETE "/v1/admin/key/{id}" Admin remove_key, "Remove an API key";
+    GET "/v1/admin/keys" Admin keys, "API keys, without their secrets";
     GET "/v1/admin/wal" Admin wal, "What the write-ahead log counts";
     GET "/v1/admin/cluster" Admin cluster, "What this node knows of its peers";
     POST "/v1/peer/changes" Peer take, "Take changes that were made at another node";
@@ -104,7 +110,7 @@ pub fn router(
     limits: &Limits,
     patience: Duration,
 ) -> Router {
-    routed(limits)
+    routed(limits, &service)
         .with_state(App { service, view })
         .merge(metrics.routes())
         .fallback(error::not_found)

@@ -27,6 +27,9 @@ pub enum Error {
         /// For so long.
         seconds: u64,
     },
+    /// Whoever asks has none of the API keys that there are.
+    #[error("this needs an API key, sent as `authorization: Bearer SECRET`")]
+    Unauthorized,
     /// The write-ahead log.
     #[error(transparent)]
     Wal(#[from] wal::Error),
@@ -52,6 +55,7 @@ impl Classify for Error {
             Self::Invalid(_) | Self::Wal(wal::Error::TooLarge { .. }) => "invalid_request",
             Self::NotFound { .. } => "not_found",
             Self::Tripped { .. } => "circuit_open",
+            Self::Unauthorized => "unauthorized",
             Self::Wal(_) => "log_failed",
             Self::Storage(_) => "storage_failed",
             Self::Behind => "storage_behind",
@@ -64,6 +68,7 @@ impl Classify for Error {
             Self::Invalid(_) | Self::Wal(wal::Error::TooLarge { .. }) => Layer::Validation,
             Self::NotFound { .. } => Layer::Service,
             Self::Tripped { .. } => Layer::Limits,
+            Self::Unauthorized => Layer::Auth,
             Self::Wal(_) => Layer::Wal,
             Self::Storage(_) | Self::Behind | Self::Unreadable { .. } => Layer::Storage,
         }

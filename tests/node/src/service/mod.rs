@@ -3,9 +3,11 @@
 mod breaker;
 mod error;
 mod journal;
+mod keys;
 mod peers;
 mod votes;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,6 +18,7 @@ use stemedb_metrics::{Label as _, Lookups, Metrics};
 
 pub use error::Error;
 pub use journal::Journal;
+pub use keys::{ApiKey, NewKey};
 pub use peers::MAX_RECORDS;
 pub use votes::{Cast, Tally};
 
@@ -57,6 +60,8 @@ pub struct Service {
     breakers: Mutex<Breakers>,
     /// Held while what is written depends on what was read.
     change: tokio::sync::Mutex<()>,
+    /// API keys that metrics tell of.
+    known_keys: Mutex<BTreeSet<String>>,
     by_agent: Lookups,
     by_claim: Lookups,
 }
@@ -98,6 +103,7 @@ impl Service {
             metrics: metrics.clone(),
             breakers: Mutex::default(),
             change: tokio::sync::Mutex::default(),
+            known_keys: Mutex::default(),
             by_agent: metrics.storage.index(Index::VotesByAgent),
             by_claim: metrics.storage.index(Index::VotesByClaim),
         };
@@ -118,6 +124,7 @@ impl Service {
         if let Some(at) = self.decayed()? {
             self.metrics.domain.trust_decayed(at);
         }
+        self.measure_keys()?;
         self.measure_breakers();
         Ok(())
     }
@@ -236,8 +243,7 @@ impl Service {
             });
             self.journal.write(edits.collect::<Result<_, _>>()?).await?;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let done = Done { at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX) };
+        let done = Done { at: milliseconds(SystemTime::now()) };
         self.journal.write(vec![edit(Table::Chores, TRUST_DECAY, &done)?]).await?;
         self.measure()?;
         Ok(agents.len())
@@ -257,6 +263,11 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// Milliseconds since 1970.
+fn milliseconds(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn not_found(what: &'static str, id: &str) -> Error {

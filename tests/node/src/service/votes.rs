@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::journal::Edit;
 use super::{Error, Service, edit, not_found, removal, text};
-use crate::model::{Agent, Gold, Invalid, MAX_BATCH, NewVote, Vote};
+use crate::model::{Agent, Gold, Invalid, MAX_BATCH, MAX_PAGE, NewVote, Vote};
 use crate::replica::Key;
 use crate::storage::Table;
 
@@ -117,14 +117,20 @@ impl Service {
     /// Counts the votes on a claim.
     pub fn tally(&self, claim: &str) -> Result<Tally, Error> {
         let choices = self.claim(claim)?.choices;
-        let votes = self.votes_on(claim, None, usize::MAX)?;
-        let mut weights = vec![0.0; usize::from(choices)];
-        for vote in &votes {
-            if let Some(weight) = weights.get_mut(usize::from(vote.vote.choice)) {
-                *weight += self.agent(&vote.vote.agent)?.trust;
+        let mut tally = Tally { votes: 0, weights: vec![0.0; usize::from(choices)] };
+        let mut after: Option<String> = None;
+        // Page by page: a claim may have more votes than there is memory.
+        loop {
+            let votes = self.votes_on(claim, after.as_deref(), MAX_PAGE)?;
+            for vote in &votes {
+                if let Some(weight) = tally.weights.get_mut(usize::from(vote.vote.choice)) {
+                    *weight += self.agent(&vote.vote.agent)?.trust;
+                }
             }
+            tally.votes += votes.len();
+            let Some(last) = votes.into_iter().next_back() else { return Ok(tally) };
+            after = Some(last.id);
         }
-        Ok(Tally { votes: votes.len(), weights })
     }
 
     /// Lets a vote count that was held back.
