@@ -1,5 +1,6 @@
 //! Certificates that the node watches, as those of the load balancer in front of it: when each expires.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -16,6 +17,12 @@ use stemedb_node::model::check_id;
 pub(crate) struct Watched {
     name: String,
     file: PathBuf,
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}={}", self.name, self.file.display())
+    }
 }
 
 impl FromStr for Watched {

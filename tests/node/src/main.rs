@@ -6,12 +6,12 @@ mod local;
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use stemedb_metrics::Metrics;
 use stemedb_node::api::{Limits, router};
@@ -52,6 +52,9 @@ struct Options {
     /// Another node of the cluster, by its name and where it listens, as in node-2=10.0.0.2:18180; all of them know all of them
     #[arg(long = "peer", value_name = "NAME=ADDRESS:PORT", conflicts_with = "nodes")]
     peers: Vec<Node>,
+    /// A file with the secret by which the nodes of the cluster know each other; needed with --peer
+    #[arg(long, value_name = "FILE", conflicts_with = "nodes")]
+    secret: Option<PathBuf>,
     /// Seconds between two comparisons with a peer
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     compare_every: u64,
@@ -73,12 +76,14 @@ struct Options {
 }
 
 impl Options {
-    fn cluster(&self) -> Config {
-        Config {
+    fn cluster(&self) -> Result<Config> {
+        let secret = self.secret.as_deref().map(read_secret).transpose()?;
+        Ok(Config {
             node: Node { name: self.name.clone(), address: self.listen },
             peers: self.peers.clone(),
+            secret,
             compare_every: Duration::from_secs(self.compare_every),
-        }
+        })
     }
 }
 
@@ -106,6 +111,15 @@ fn log_as(options: &Options) {
     builder.format(line).init();
 }
 
+/// The first line of a file.
+fn read_secret(file: &Path) -> Result<Arc<str>> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read the secret in {}", file.display()))?;
+    let secret = text.lines().next().unwrap_or_default().trim();
+    ensure!(!secret.is_empty(), "there is no secret in {}", file.display());
+    Ok(secret.into())
+}
+
 fn start(options: &Options) -> Result<()> {
     if options.child {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).context("cannot follow the parent")?;
@@ -115,7 +129,7 @@ fn start(options: &Options) -> Result<()> {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    let mut config = options.cluster();
+    let mut config = options.cluster()?;
     config.check()?;
     let listener = tokio::net::TcpListener::bind(options.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
@@ -132,7 +146,7 @@ async fn run(options: &Options) -> Result<()> {
     }
     let cluster = Cluster::start(&config, service.clone(), &metrics).await?;
     let patience = Duration::from_secs(options.patience);
-    let app = router(service.clone(), cluster.view().clone(), &metrics, &Limits::default(), patience);
+    let app = router(&service, cluster.view().clone(), &metrics, &Limits::default(), patience);
     let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
@@ -155,7 +169,7 @@ async fn chores(service: Arc<Service>, cluster: Cluster, certificates: Vec<Watch
     let begin = SystemTime::now();
     for tick in 1_u64.. {
         ticks.tick().await;
-        if let Err(error) = service.measure().and_then(|()| cluster.measure()) {
+        for error in [service.measure(), cluster.measure()].into_iter().filter_map(Result::err) {
             log::error!("gauges are not up to date: {error}");
         }
         if tick % CERTIFICATES == 0 {
@@ -179,7 +193,8 @@ async fn chores(service: Arc<Service>, cluster: Cluster, certificates: Vec<Watch
 
 /// Lets trust decay where it is time to, and this node is the one to do so.
 async fn decay(service: &Service, cluster: &Cluster, begin: SystemTime) -> Result<(), stemedb_node::service::Error> {
-    let last = service.decayed()?.unwrap_or(begin);
+    // One that has just started may not have heard of the last time yet.
+    let last = service.decayed()?.map_or(begin, |last| last.max(begin));
     if cluster.leads() && last.elapsed().is_ok_and(|since| since >= DECAY) {
         service.decay().await?;
     }

@@ -34,13 +34,14 @@ impl Api {
         let metrics = Metrics::new().unwrap();
         let service = Service::open(&Folders::below(folder.path()), &metrics).unwrap();
         let node = Node { name: "node-1".into(), address: SocketAddr::from(([127, 0, 0, 1], 18180)) };
-        let alone = Config { node, peers: Vec::new(), compare_every: Duration::ZERO };
+        let alone = Config { node, peers: Vec::new(), secret: Some("secret".into()), compare_every: Duration::ZERO };
         let view = Arc::new(View::new(&alone));
-        Self { router: router(service, view, &metrics, limits, Duration::from_secs(10)), metrics, _folder: folder }
+        Self { router: router(&service, view, &metrics, limits, Duration::from_secs(10)), metrics, _folder: folder }
     }
 
     async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Response<Body> {
         let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+        let request = request.header(header::AUTHORIZATION, "Bearer secret");
         self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap()
     }
 
@@ -173,6 +174,40 @@ async fn each_error_has_its_status_says_what_is_wrong_in_json_and_is_counted_onc
 }
 
 #[tokio::test]
+async fn only_peers_may_say_what_peers_say_and_only_what_can_be_read() {
+    let node = Api::new();
+    let change = |table: &str, value: Value, time: u64| json!([{ "table": table, "key": "x", "stamp": { "time": time, "node": 7 }, "value": value }]);
+    let request =
+        Request::builder().method("POST").uri("/v1/peer/changes").header(header::CONTENT_TYPE, "application/json");
+    let body = Body::from(change("keys", Value::Null, 1).to_string());
+    let (status, said) = answer(node.router.clone().oneshot(request.body(body).unwrap()).await.unwrap()).await;
+    assert_eq!((status, &said["error"]), (403, &json!("not_a_peer")));
+    let cases = [
+        ("claims", json!("{\"text\":\"?\",\"choices\":2}"), 1, 200),
+        ("claims", json!("nonsense"), 2, 422),
+        ("keys", json!("x"), 2, 422),
+        ("chores", json!("{}"), 2, 422),
+        ("votes_by_agent", json!("x"), 2, 422),
+        ("votes_by_agent", json!(""), 2, 200),
+        ("meta", json!("x"), 2, 422),
+        ("outbox", json!("x"), 2, 422),
+        ("claims", json!("{\"text\":\"?\",\"choices\":2}"), u64::MAX, 422),
+        ("nothing", json!("x"), 2, 422),
+    ];
+    for (table, value, time, expected) in cases {
+        let (status, said) = node.ask("POST", "/v1/peer/changes", &change(table, value, time)).await;
+        assert_eq!(status, expected, "{table}: {said}");
+    }
+    assert_eq!(node.ask("GET", "/v1/claim/x", &Value::Null).await.1["choices"], 2);
+    // An older change changes nothing, a later one does.
+    let other = json!("{\"text\":\"?\",\"choices\":3}");
+    assert_eq!(node.ask("POST", "/v1/peer/changes", &change("claims", other.clone(), 0)).await.0, 200);
+    assert_eq!(node.ask("GET", "/v1/claim/x", &Value::Null).await.1["choices"], 2);
+    assert_eq!(node.ask("POST", "/v1/peer/changes", &change("claims", other, 9)).await.0, 200);
+    assert_eq!(node.ask("GET", "/v1/claim/x", &Value::Null).await.1["choices"], 3);
+}
+
+#[tokio::test]
 async fn the_operators_work_needs_an_api_key_once_there_is_one() {
     let node = Api::new();
     assert_eq!(node.ask("GET", "/v1/admin/wal", &Value::Null).await.0, 200);
@@ -246,6 +281,7 @@ fn whatever_is_sent_anywhere_gets_an_answer_and_is_counted_once() {
             .method(route.method)
             .uri(&path)
             .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, "Bearer secret")
             .body(Body::from(body))
         else {
             return Ok(());

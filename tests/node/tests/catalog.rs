@@ -19,7 +19,19 @@ fn a_cluster_under_load_exports_the_whole_catalogue() {
     let start = |place: usize| {
         let name = |place: usize| format!("node-{}", place + 1);
         let peer = format!("{}={}", name(1 - place), addresses[1 - place]);
-        let arguments = ["--name", &name(place), "--peer", &peer, "--compare-every", "1", "--certificate", certificate];
+        let secret = support::secret(folder.path());
+        let arguments = [
+            "--name",
+            &name(place),
+            "--peer",
+            &peer,
+            "--secret",
+            &secret,
+            "--compare-every",
+            "1",
+            "--certificate",
+            certificate,
+        ];
         let arguments = arguments.map(str::to_owned);
         Node::start_as(&folder.path().join(name(place)), addresses[place], &arguments, None)
     };

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use stemedb_metrics::Layer;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -22,7 +22,7 @@ pub const MAX_HEAD: usize = 16 << 10;
 const MEMORY: u32 = 64 << 10;
 /// How long a request waits for memory.
 const WAIT: Duration = Duration::from_secs(1);
-const KIB: u64 = 1 << 10;
+const KIB: usize = 1 << 10;
 
 /// The bounds, which all requests share.
 #[derive(Clone)]
@@ -37,9 +37,10 @@ impl Bounds {
         Self { memory: Arc::new(Semaphore::new(MEMORY as usize)), patience }
     }
 
-    async fn place_for(&self, bytes: u64) -> Result<SemaphorePermit<'_>, Error> {
-        // At most `MAX_BODY`, which fits.
-        let kib = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(MEMORY);
+    /// Memory for so many KiB.
+    async fn place_for(&self, kib: usize) -> Result<SemaphorePermit<'_>, Error> {
+        // At most those of `MAX_BODY`, which fit.
+        let kib = u32::try_from(kib).unwrap_or(MEMORY);
         if let Ok(Ok(place)) = tokio::time::timeout(WAIT, self.memory.acquire_many(kib)).await {
             return Ok(place);
         }
@@ -47,18 +48,26 @@ impl Bounds {
         Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Layer::Limits, message).retry_after(1))
     }
 
-    async fn whole(&self, body: Body) -> Result<Body, Error> {
-        match tokio::time::timeout(self.patience, to_bytes(body, MAX_BODY)).await {
-            Ok(Ok(bytes)) => Ok(bytes.into()),
-            Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
-            Ok(Err(error)) => {
-                Err(Error::new(StatusCode::BAD_REQUEST, "invalid_request", Layer::Http, format!("the body: {error}")))
+    /// A body as a whole, with the memory that it has. It gets memory as it comes: what is only announced costs nothing.
+    async fn whole(&self, mut body: Body) -> Result<(Body, Option<SemaphorePermit<'_>>), Error> {
+        let (mut whole, mut place): (Vec<u8>, Option<SemaphorePermit<'_>>) = (Vec::new(), None);
+        while let Some(frame) = body.frame().await {
+            let broken = |error| {
+                Error::new(StatusCode::BAD_REQUEST, "invalid_request", Layer::Http, format!("the body: {error}"))
+            };
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            if whole.len() + data.len() > MAX_BODY {
+                return Err(too_large());
             }
-            Err(_) => {
-                let message = format!("the body has not come within {} s", self.patience.as_secs());
-                Err(Error::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", Layer::Http, message))
+            let held = place.as_ref().map_or(0, SemaphorePermit::num_permits);
+            let more = self.place_for((whole.len() + data.len()).div_ceil(KIB) - held).await?;
+            match &mut place {
+                Some(place) => place.merge(more),
+                None => place = Some(more),
             }
+            whole.extend_from_slice(&data);
         }
+        Ok((whole.into(), place))
     }
 }
 
@@ -75,12 +84,14 @@ pub(super) async fn bounded(State(bounds): State<Bounds>, request: Request, next
     if hint.upper() == Some(0) {
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
-    let largest = hint.upper().unwrap_or(MAX_BODY as u64).min(MAX_BODY as u64);
     if hint.lower() > MAX_BODY as u64 {
         return Err(too_large());
     }
-    let _place = bounds.place_for(largest).await?;
-    let body = bounds.whole(body).await?;
+    let Ok(whole) = tokio::time::timeout(bounds.patience, bounds.whole(body)).await else {
+        let message = format!("the body has not come within {} s", bounds.patience.as_secs());
+        return Err(Error::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", Layer::Http, message));
+    };
+    let (body, _place) = whole?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
@@ -93,8 +104,4 @@ fn size_of(uri: &Uri, headers: &HeaderMap) -> usize {
 fn too_large() -> Error {
     let message = format!("the body is longer than {MAX_BODY} bytes");
     Error::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", Layer::Http, message)
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
 }

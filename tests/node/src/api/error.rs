@@ -63,6 +63,7 @@ impl From<service::Error> for Error {
             service::Error::NotFound { .. } => StatusCode::NOT_FOUND,
             service::Error::Tripped { .. } => StatusCode::TOO_MANY_REQUESTS,
             service::Error::Unauthorized => StatusCode::UNAUTHORIZED,
+            service::Error::NotAPeer => StatusCode::FORBIDDEN,
             service::Error::Wal(wal::Error::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             service::Error::Wal(_) | service::Error::Behind => StatusCode::SERVICE_UNAVAILABLE,
             service::Error::Storage(_) | service::Error::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -26,14 +26,14 @@ pub(super) async fn vote(
     State(app): State<Service>,
     Body(new): Body<NewVote>,
 ) -> Result<(StatusCode, Json<Cast>), Error> {
-    Ok((StatusCode::CREATED, Json(app.vote(new).await?)))
+    Ok((StatusCode::CREATED, Json(whole(async move { app.vote(new).await }).await?)))
 }
 
 pub(super) async fn votes(
     State(app): State<Service>,
     Body(new): Body<Vec<NewVote>>,
 ) -> Result<(StatusCode, Json<Vec<Cast>>), Error> {
-    Ok((StatusCode::CREATED, Json(app.votes(new).await?)))
+    Ok((StatusCode::CREATED, Json(whole(async move { app.votes(new).await }).await?)))
 }
 
 pub(super) async fn get_vote(State(app): State<Service>, Path(id): Id) -> Answer<Vote> {
@@ -41,12 +41,11 @@ pub(super) async fn get_vote(State(app): State<Service>, Path(id): Id) -> Answer
 }
 
 pub(super) async fn remove_vote(State(app): State<Service>, Path(id): Id) -> Answer<Vote> {
-    Ok(Json(app.remove_vote(&id).await?))
+    Ok(Json(whole(async move { app.remove_vote(&id).await }).await?))
 }
 
 pub(super) async fn put_claim(State(app): State<Service>, Path(id): Id, Body(claim): Body<Claim>) -> Answer<Claim> {
-    app.put_claim(&id, &claim).await?;
-    Ok(Json(claim))
+    Ok(Json(whole(async move { app.put_claim(&id, &claim).await.map(|()| claim) }).await?))
 }
 
 pub(super) async fn claim(State(app): State<Service>, Path(id): Id) -> Answer<Claim> {
@@ -54,7 +53,7 @@ pub(super) async fn claim(State(app): State<Service>, Path(id): Id) -> Answer<Cl
 }
 
 pub(super) async fn remove_claim(State(app): State<Service>, Path(id): Id) -> Answer<Claim> {
-    Ok(Json(app.remove_claim(&id).await?))
+    Ok(Json(whole(async move { app.remove_claim(&id).await }).await?))
 }
 
 pub(super) async fn claims(State(app): State<Service>, Query(page): Query<Page>) -> Answer<Vec<Value>> {
@@ -73,8 +72,7 @@ pub(super) async fn tally(State(app): State<Service>, Path(id): Id) -> Answer<Ta
 }
 
 pub(super) async fn put_agent(State(app): State<Service>, Path(id): Id, Body(agent): Body<Agent>) -> Answer<Agent> {
-    app.put_agent(&id, &agent).await?;
-    Ok(Json(agent))
+    Ok(Json(whole(async move { app.put_agent(&id, &agent).await.map(|()| agent) }).await?))
 }
 
 pub(super) async fn agent(State(app): State<Service>, Path(id): Id) -> Answer<Agent> {
@@ -92,8 +90,7 @@ pub(super) async fn votes_of(State(app): State<Service>, Path(id): Id, Query(pag
 }
 
 pub(super) async fn put_gold(State(app): State<Service>, Path(id): Id, Body(gold): Body<Gold>) -> Answer<Gold> {
-    app.put_gold(&id, gold).await?;
-    Ok(Json(gold))
+    Ok(Json(whole(async move { app.put_gold(&id, gold).await.map(|()| gold) }).await?))
 }
 
 pub(super) async fn gold(State(app): State<Service>, Query(page): Query<Page>) -> Answer<Vec<Value>> {
@@ -102,7 +99,7 @@ pub(super) async fn gold(State(app): State<Service>, Query(page): Query<Page>) -
 }
 
 pub(super) async fn remove_gold(State(app): State<Service>, Path(id): Id) -> Answer<Gold> {
-    Ok(Json(app.remove_gold(&id).await?))
+    Ok(Json(whole(async move { app.remove_gold(&id).await }).await?))
 }
 
 pub(super) async fn quarantine(State(app): State<Service>, Query(page): Query<Page>) -> Answer<Vec<Vote>> {
@@ -111,32 +108,29 @@ pub(super) async fn quarantine(State(app): State<Service>, Query(page): Query<Pa
 }
 
 pub(super) async fn release(State(app): State<Service>, Path(id): Id) -> Answer<Vote> {
-    Ok(Json(app.release(&id).await?))
+    Ok(Json(whole(async move { app.release(&id).await }).await?))
 }
 
 pub(super) async fn discard(State(app): State<Service>, Path(id): Id) -> Answer<Vote> {
-    Ok(Json(app.discard(&id).await?))
+    Ok(Json(whole(async move { app.discard(&id).await }).await?))
 }
 
 pub(super) async fn checkpoint(State(app): State<Service>) -> Answer<Value> {
     // It waits for the disk for longer than a handler may.
     let done = tokio::task::spawn_blocking(move || app.journal().checkpoint()).await;
-    let lost = |error: tokio::task::JoinError| {
-        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", Layer::Service, error.to_string())
-    };
-    Ok(Json(json!({ "segments_removed": done.map_err(lost)?? })))
+    Ok(Json(json!({ "segments_removed": done.map_err(|error| lost(&error))?? })))
 }
 
 pub(super) async fn decay(State(app): State<Service>) -> Answer<Value> {
-    Ok(Json(json!({ "agents": app.decay().await? })))
+    Ok(Json(json!({ "agents": whole(async move { app.decay().await }).await? })))
 }
 
 pub(super) async fn make_key(State(app): State<Service>, Path(id): Id) -> Answer<NewKey> {
-    Ok(Json(app.make_key(&id).await?))
+    Ok(Json(whole(async move { app.make_key(&id).await }).await?))
 }
 
 pub(super) async fn remove_key(State(app): State<Service>, Path(id): Id) -> Answer<ApiKey> {
-    Ok(Json(app.remove_key(&id).await?))
+    Ok(Json(whole(async move { app.remove_key(&id).await }).await?))
 }
 
 pub(super) async fn keys(State(app): State<Service>) -> Answer<Vec<ApiKey>> {
@@ -162,7 +156,7 @@ pub(super) async fn cluster(State(view): State<Arc<View>>) -> Json<Vec<PeerView>
 }
 
 pub(super) async fn take(State(app): State<Service>, Body(records): Body<Vec<Record>>) -> Answer<Value> {
-    Ok(Json(json!({ "taken": app.take(&records).await? })))
+    Ok(Json(json!({ "taken": whole(async move { app.take(&records).await }).await? })))
 }
 
 pub(super) async fn records(State(app): State<Service>, Body(keys): Body<Vec<Key>>) -> Answer<Vec<Record>> {
@@ -188,6 +182,18 @@ pub(super) async fn health() -> &'static str {
 pub(super) async fn ready(State(app): State<Service>) -> Result<&'static str, Error> {
     app.journal().check()?;
     Ok("ready\n")
+}
+
+/// Does something as a whole, whether or not the client waits for it: half of it would be a write that nothing has been told of.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, crate::service::Error>> + Send + 'static,
+) -> Result<T, Error> {
+    Ok(tokio::spawn(work).await.map_err(|error| lost(&error))??)
+}
+
+/// A task has panicked.
+fn lost(error: &tokio::task::JoinError) -> Error {
+    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", Layer::Service, error.to_string())
 }
 
 /// Items with their ids among their fields.

@@ -22,7 +22,7 @@ pub use limits::{Cost, Limits};
 
 use crate::cluster::View;
 use crate::service::Service;
-use auth::authorize;
+use auth::{Guard, authorize};
 use bounds::{Bounds, bounded};
 use limits::{Limiter, limit};
 
@@ -57,9 +57,9 @@ macro_rules! routes {
             about: $about,
         }),+];
 
-        fn routed(limits: &Limits, service: &Arc<Service>) -> Router<App> {
+        fn routed(limits: &Limits, guard: &dyn Fn(Cost) -> Guard) -> Router<App> {
             Router::new()$(.route($path, on(MethodFilter::$method, handlers::$handler)
-                .route_layer(from_fn_with_state((service.clone(), Cost::$cost), authorize))
+                .route_layer(from_fn_with_state(guard(Cost::$cost), authorize))
                 .route_layer(from_fn_with_state(Limiter::new(limits, Cost::$cost), limit))))+
         }
     };
@@ -104,14 +104,16 @@ routes! {
 
 /// The whole API, measured. A client has `patience` for the body of a request.
 pub fn router(
-    service: Arc<Service>,
+    service: &Arc<Service>,
     view: Arc<View>,
     metrics: &Metrics,
     limits: &Limits,
     patience: Duration,
 ) -> Router {
-    routed(limits, &service)
-        .with_state(App { service, view })
+    let secret = view.secret.clone();
+    let guard = |cost| Guard { service: service.clone(), secret: secret.clone(), cost };
+    routed(limits, &guard)
+        .with_state(App { service: service.clone(), view })
         .merge(metrics.routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)

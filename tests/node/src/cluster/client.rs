@@ -31,26 +31,33 @@ pub(super) enum Error {
 pub(super) struct Client {
     agent: ureq::Agent,
     url: String,
+    authorization: String,
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub(super) fn new(address: SocketAddr, secret: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(LIMIT))
             .http_status_as_error(false)
+            // One of the user's would not know the others of the cluster.
+            .proxy(None)
             .build();
-        Self { agent: config.into(), url: format!("http://{address}/v1/peer") }
+        Self {
+            agent: config.into(),
+            url: format!("http://{address}/v1/peer"),
+            authorization: format!("Bearer {secret}"),
+        }
     }
 
     /// Hashes of what is below a path.
     pub(super) fn hashes(&self, path: Path) -> Result<Vec<String>, Error> {
-        answer(self.agent.get(format!("{}/tree/{}", self.url, path.text())).call()?)
+        self.get(&format!("tree/{}", path.text()))
     }
 
     /// Versions below a leaf.
     pub(super) fn versions(&self, leaf: Path) -> Result<Vec<Version>, Error> {
-        answer(self.agent.get(format!("{}/leaf/{}", self.url, leaf.text())).call()?)
+        self.get(&format!("leaf/{}", leaf.text()))
     }
 
     /// Records by their keys.
@@ -63,8 +70,14 @@ impl Client {
         self.post::<serde_json::Value>("changes", records).map(drop)
     }
 
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let request = self.agent.get(format!("{}/{path}", self.url)).header("authorization", &self.authorization);
+        answer(request.call()?)
+    }
+
     fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
         let request = self.agent.post(format!("{}/{path}", self.url)).header("content-type", "application/json");
+        let request = request.header("authorization", &self.authorization);
         answer(request.send(serde_json::to_string(body)?)?)
     }
 }

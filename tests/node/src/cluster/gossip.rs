@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use foca::{
     AccumulatingRuntime, Config as Swim, Foca, NoCustomBroadcast, OwnedNotification, PeriodicParams, PostcardCodec,
@@ -53,7 +53,7 @@ impl foca::Identity for Id {
 
 type Protocol = Foca<Id, PostcardCodec, StdRng, NoCustomBroadcast>;
 
-fn protocol(config: &Config) -> Protocol {
+fn protocol(config: &Config, life: u64) -> Protocol {
     let size = u32::try_from(config.peers.len() + 1).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     let all = NonZeroUsize::new(config.peers.len()).unwrap_or(NonZeroUsize::MIN);
     let swim = Swim {
@@ -64,10 +64,7 @@ fn protocol(config: &Config) -> Protocol {
         periodic_announce_to_down_members: Some(PeriodicParams { frequency: CALL, num_members: all }),
         ..Swim::new_lan(size)
     };
-    // The time, so that a life is later than the ones before.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let id = Id { address: config.node.address, life: u64::try_from(now.as_millis()).unwrap_or(u64::MAX) };
-    Foca::new(id, swim, rand::make_rng(), PostcardCodec)
+    Foca::new(Id { address: config.node.address, life }, swim, rand::make_rng(), PostcardCodec)
 }
 
 /// One node's gossip.
@@ -81,11 +78,11 @@ struct Gossip {
     figures: Figures,
 }
 
-/// Gossips until the runtime ends.
-pub(super) async fn run(socket: UdpSocket, config: Config, view: Arc<View>, figures: Figures) {
+/// Gossips until the runtime ends, in a life that is later than all before.
+pub(super) async fn run(socket: UdpSocket, life: u64, config: Config, view: Arc<View>, figures: Figures) {
     let (timers, mut due) = mpsc::unbounded_channel();
     let runtime = AccumulatingRuntime::new();
-    let mut gossip = Gossip { protocol: protocol(&config), runtime, socket, timers, config, view, figures };
+    let mut gossip = Gossip { protocol: protocol(&config, life), runtime, socket, timers, config, view, figures };
     let mut call = tokio::time::interval(CALL);
     let mut datagram = [0; DATAGRAM + 1];
     loop {

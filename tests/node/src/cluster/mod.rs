@@ -50,6 +50,8 @@ pub struct Config {
     pub node: Node,
     /// The others; none where this is no cluster.
     pub peers: Vec<Node>,
+    /// What they know each other by; needed where there are peers.
+    pub secret: Option<Arc<str>>,
     /// How often each peer is compared with.
     pub compare_every: Duration,
 }
@@ -66,6 +68,10 @@ impl Config {
                 ensure!(one != two, "{} and {} have the same checksum: choose another name", node.name, other.name);
             }
         }
+        ensure!(
+            self.peers.is_empty() || self.secret.is_some(),
+            "nodes with peers need a secret by which they know each other"
+        );
         if !self.peers.is_empty() && self.node.address.ip().is_unspecified() {
             bail!("a node with peers must listen where they find it, not on {}", self.node.address.ip());
         }
@@ -94,12 +100,14 @@ impl Cluster {
         if !config.peers.is_empty() {
             let socket = UdpSocket::bind(config.node.address).await;
             let socket = socket.with_context(|| format!("cannot listen for gossip on udp {}", config.node.address))?;
-            tokio::spawn(gossip::run(socket, config.clone(), view.clone(), metrics.cluster.clone()));
+            // A life is later than the ones before, also where the machine's clock has gone back since.
+            let life = service.journal().replica().clock().now();
+            tokio::spawn(gossip::run(socket, life, config.clone(), view.clone(), metrics.cluster.clone()));
             for progress in service.journal().replica().peers() {
                 let known = config.peers.iter().find(|peer| peer.name == progress.name());
                 let address = known.context("a peer without an address")?.address;
                 peer::start(peer::Peer {
-                    client: client::Client::new(address),
+                    client: client::Client::new(address, config.secret.as_deref().unwrap_or_default()),
                     progress: progress.clone(),
                     service: service.clone(),
                     metrics: metrics.cluster.peer(progress.name()),
@@ -119,10 +127,13 @@ impl Cluster {
         &self.view
     }
 
-    /// Whether this node does what only one has to do: of those that are alive, the first by name.
+    /// Whether this node does what only one has to do: of those that are alive, the first by name, where they are more than half. One that is
+    /// alone would undo what the others have done meanwhile.
     #[must_use]
     pub fn leads(&self) -> bool {
-        self.view.peers().iter().all(|peer| peer.state != NodeState::Alive || peer.name > self.view.name)
+        let peers = self.view.peers();
+        let alive = || peers.iter().filter(|peer| peer.state == NodeState::Alive);
+        2 * (alive().count() + 1) > peers.len() + 1 && alive().all(|peer| peer.name > self.view.name)
     }
 
     /// Brings the gauges up to date that change by themselves.
@@ -151,7 +162,9 @@ mod tests {
         assert!(node("b=somewhere").unwrap_err().contains("no address"));
         let check = |own: &str, peers: &[&str]| {
             let peers = peers.iter().map(|peer| node(peer).unwrap()).collect();
-            Config { node: node(own).unwrap(), peers, compare_every: Duration::ZERO }.check().map_err(|e| e.to_string())
+            let secret = Some("secret".into());
+            let config = Config { node: node(own).unwrap(), peers, secret, compare_every: Duration::ZERO };
+            config.check().map_err(|error| error.to_string())
         };
         assert_eq!(check("a=127.0.0.1:1", &["b=127.0.0.1:2", "c=127.0.0.1:3"]), Ok(()));
         assert_eq!(check("a=0.0.0.0:1", &[]), Ok(()));

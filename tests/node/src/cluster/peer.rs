@@ -88,25 +88,25 @@ impl Peer {
 
     /// Sends what is new, and returns how many writes that were.
     fn replicate(&self) -> anyhow::Result<usize> {
+        // What has failed to store something may have a part of it.
+        self.service.journal().check()?;
         let replica = self.service.journal().replica();
         let mut rows = replica.unsent(&self.progress, ROWS)?;
         let records: Vec<Record> = rows.iter_mut().flat_map(|row| std::mem::take(&mut row.records)).collect();
+        if records.is_empty() && !rows.is_empty() {
+            // All of it has been changed again since. A peer that is not there has not acknowledged that either.
+            self.client.hashes(Path::ROOT).context("cannot reach it")?;
+        }
         self.send(records)?;
         replica.acknowledge(&self.progress, &rows)?;
         Ok(rows.len())
     }
 
     fn send(&self, records: Vec<Record>) -> anyhow::Result<()> {
-        let (mut some, mut bytes) = (Vec::new(), 0);
-        for record in records {
-            bytes += record.value.as_ref().map_or(0, String::len);
-            some.push(record);
-            if bytes >= BYTES || some.len() >= MAX_RECORDS {
-                self.client.send(&some).context("cannot send changes")?;
-                (some, bytes) = (Vec::new(), 0);
-            }
+        for some in parts(records) {
+            self.client.send(&some).context("cannot send changes")?;
         }
-        if some.is_empty() { Ok(()) } else { self.client.send(&some).context("cannot send changes") }
+        Ok(())
     }
 
     fn compared(&self, differed: Option<usize>) {
@@ -125,21 +125,20 @@ impl Peer {
         for leaf in self.differing()? {
             for (key, (here, there)) in self.both(leaf)? {
                 let newest = here.max(there);
-                if here == there || newest.age() < YOUNG {
+                if here == there || newest.is_within(YOUNG) {
                     continue;
                 }
                 if there > here { theirs.push(key) } else { ours.push(key) }
             }
         }
         let differed = theirs.len() + ours.len();
-        for keys in theirs.chunks(ROWS) {
-            let records = self.client.records(keys).context("cannot fetch records")?;
-            if !records.is_empty() {
-                self.runtime.block_on(self.service.take(&records))?;
-            }
-        }
         for keys in ours.chunks(ROWS) {
             self.send(self.service.records(keys)?)?;
+        }
+        for keys in theirs.chunks(ROWS) {
+            for records in parts(self.client.records(keys).context("cannot fetch records")?) {
+                self.runtime.block_on(self.service.take(&records))?;
+            }
         }
         Ok(differed)
     }
@@ -170,5 +169,46 @@ impl Peer {
             all.entry(version.key).or_insert((Stamp::ZERO, Stamp::ZERO)).0 = version.stamp;
         }
         Ok(all)
+    }
+}
+
+/// Records in parts that a body, and an entry of the log, have place for; none is empty.
+fn parts(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let (mut all, mut bytes) = (Vec::<Vec<Record>>::new(), 0);
+    for record in records {
+        match all.last_mut() {
+            Some(last) if bytes < BYTES && last.len() < MAX_RECORDS => last.push(record),
+            _ => {
+                bytes = 0;
+                all.push(vec![record]);
+            }
+        }
+        bytes += all.last().and_then(|part| part.last()?.value.as_ref()).map_or(0, String::len);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::Version;
+    use crate::storage::Table;
+
+    #[test]
+    fn parts_are_bounded_and_have_everything_in_order() {
+        let record = |number: u64, bytes: usize| Record {
+            version: Version {
+                key: Key { table: Table::Votes, key: number.to_string() },
+                stamp: Stamp { time: number, node: 1 },
+            },
+            value: Some("x".repeat(bytes)),
+        };
+        let large: Vec<Record> = (0..300).map(|number| record(number, 10_000)).collect();
+        let split = parts(large.clone());
+        assert!(split.iter().all(|part| part.len() <= BYTES / 10_000 + 1 && !part.is_empty()));
+        assert_eq!(split.concat(), large);
+        let many: Vec<Record> = (0..5_000).map(|number| record(number, 0)).collect();
+        assert_eq!(parts(many).iter().map(Vec::len).collect::<Vec<_>>(), [MAX_RECORDS, MAX_RECORDS, 1_000]);
+        assert_eq!(parts(Vec::new()), Vec::<Vec<Record>>::new());
     }
 }

@@ -1,7 +1,7 @@
 //! What a node knows of its peers, for people and for tests: the metrics say the same.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Serialize, Serializer};
 use stemedb_metrics::{Label, NodeState, SyncOutcome};
@@ -34,6 +34,8 @@ pub struct PeerView {
 pub struct View {
     /// The node.
     pub name: String,
+    /// What the nodes of the cluster know each other by.
+    pub secret: Option<Arc<str>>,
     peers: Mutex<Vec<PeerView>>,
 }
 
@@ -50,7 +52,8 @@ impl View {
             compared: None,
             error: None,
         };
-        Self { name: config.node.name.clone(), peers: Mutex::new(config.peers.iter().map(peer).collect()) }
+        let secret = config.secret.clone();
+        Self { name: config.node.name.clone(), secret, peers: Mutex::new(config.peers.iter().map(peer).collect()) }
     }
 
     /// The peers as they are now.

@@ -42,10 +42,11 @@ impl Stamp {
         Some(Self { time: u64::from_be_bytes(*time), node: u32::from_be_bytes(node) })
     }
 
-    /// How old it is by this node's clock.
+    /// Whether it is not further from now than that, by this node's clock. One that is further ahead is of a clock that is wrong, and may be
+    /// as old as any.
     #[must_use]
-    pub fn age(self) -> Duration {
-        Duration::from_millis((wall() >> BITS).saturating_sub(self.time >> BITS))
+    pub fn is_within(self, distance: Duration) -> bool {
+        Duration::from_millis((wall() >> BITS).abs_diff(self.time >> BITS)) <= distance
     }
 
     /// Whether it is of a clock that goes so wrong that nothing of it is taken.
@@ -109,6 +110,9 @@ mod tests {
     fn a_clock_that_is_ahead_is_known() {
         assert!(!Stamp { time: wall(), node: 0 }.is_of_the_future());
         assert!(Stamp { time: u64::MAX, node: 0 }.is_of_the_future());
-        assert_eq!(Stamp { time: u64::MAX, node: 0 }.age(), Duration::ZERO);
+        let of = |millis: u64| Stamp { time: wall() - (millis << BITS), node: 0 };
+        assert!(of(500).is_within(Duration::from_secs(1)) && !of(5_000).is_within(Duration::from_secs(1)));
+        let ahead = Stamp { time: wall() + (5_000 << BITS), node: 0 };
+        assert!(!ahead.is_within(Duration::from_secs(1)));
     }
 }

@@ -9,6 +9,7 @@ mod outbox;
 mod record;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use clock::{Clock, Stamp};
@@ -20,8 +21,10 @@ use crate::storage::{Change, Error, Store, Table};
 
 /// Under which key of the store's own matters the last time is.
 const CLOCK: &str = "clock";
-/// Versions that are read at once when the tree is built.
+/// Rows that are read at once where there may be many.
 const PAGE: usize = 10_000;
+/// Where stamps are.
+const VERSIONS: [Table; 2] = [Table::LogVersions, Table::TreeVersions];
 
 /// This node and its peers by their names.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +49,8 @@ pub struct Replica {
     peers: Vec<Arc<Progress>>,
     /// Held while versions and values change, or must fit each other. There is no tree without peers.
     tree: Mutex<Option<Tree>>,
+    /// Whether the store has failed to take something: it has a part of it, and nothing is to be told of that.
+    is_broken: AtomicBool,
 }
 
 impl Replica {
@@ -56,7 +61,14 @@ impl Replica {
         clock.seen(last.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))).unwrap_or(0));
         let peers = membership.peers.iter().map(|name| Ok(Arc::new(Progress::open(&store, name)?)));
         let peers = peers.collect::<Result<_, Error>>()?;
-        Ok(Self { store, node: number_of(&membership.name), clock, peers, tree: Mutex::default() })
+        Ok(Self {
+            store,
+            node: number_of(&membership.name),
+            clock,
+            peers,
+            tree: Mutex::default(),
+            is_broken: AtomicBool::new(false),
+        })
     }
 
     /// Begins to follow what changes, once the log's entries have all been applied.
@@ -65,12 +77,12 @@ impl Replica {
             return Ok(());
         }
         let mut tree = Tree::default();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = self.store.of(Table::Versions).scan(Table::Versions, &[], after.as_deref(), PAGE)?;
-            page.iter().filter_map(|(key, stamp)| version_of(key, stamp)).for_each(|version| tree.toggle(&version));
-            let Some((last, _)) = page.into_iter().next_back() else { break };
-            after = Some(last);
+        for table in VERSIONS {
+            pages(&self.store, table, None, |key, stamp| {
+                if let Some(version) = version_of(key, stamp) {
+                    tree.toggle(&version);
+                }
+            })?;
         }
         for peer in &self.peers {
             peer.count(&self.store)?;
@@ -128,19 +140,29 @@ impl Replica {
                 value: value.clone().map(String::into_bytes),
             });
             let stamp = Some(version.stamp.to_bytes().to_vec());
-            changes.push(Change { table: Table::Versions, key: row_of(&version.key), value: stamp });
-            if version.stamp.node == self.node && !self.peers.is_empty() {
+            changes.push(Change { table: version.key.table.versions(), key: row_of(&version.key), value: stamp });
+            // One that comes back from a peer, after this node has lost it, is none that peers have to be told of.
+            if version.stamp.node == self.node && !self.peers.is_empty() && old != Some(version.stamp) {
                 own.entry(version.stamp).or_default().push(&version.key);
             }
         }
         changes.extend(own.iter().map(|(stamp, keys)| outbox::row(*stamp, keys)));
-        self.store.apply(&changes)?;
-        if !own.is_empty() {
-            // Before anyone can read the records that the rows name.
-            self.peers.iter().for_each(|peer| peer.more(own.len()));
+        if let Err(error) = self.store.apply(&changes) {
+            self.is_broken.store(true, Ordering::Release);
+            return Err(error);
+        }
+        // Before anyone can read the records that the rows name.
+        for peer in &self.peers {
+            peer.more(own.keys());
         }
         drop(tree);
         Ok(())
+    }
+
+    /// Whether the store has failed to take something.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 
     /// Has the clock written, for the next life. To be made durable by a flush of the store.
@@ -160,8 +182,12 @@ impl Replica {
 
     /// The versions below a leaf.
     pub fn versions(&self, leaf: u16) -> Result<Vec<Version>, Error> {
-        let rows = self.store.of(Table::Versions).scan(Table::Versions, &leaf.to_be_bytes(), None, usize::MAX)?;
-        Ok(rows.iter().filter_map(|(key, stamp)| version_of(key, stamp)).collect())
+        let mut versions = Vec::new();
+        for table in VERSIONS {
+            let rows = self.store.of(table).scan(table, &leaf.to_be_bytes(), None, usize::MAX)?;
+            versions.extend(rows.iter().filter_map(|(key, stamp)| version_of(key, stamp)));
+        }
+        Ok(versions)
     }
 
     /// Records as they are now; those are left out of which nothing is known.
@@ -179,12 +205,26 @@ impl Replica {
     }
 
     fn stamp_of(&self, key: &Key) -> Result<Option<Stamp>, Error> {
-        let stamp = self.store.of(Table::Versions).get(Table::Versions, &row_of(key))?;
+        let table = key.table.versions();
+        let stamp = self.store.of(table).get(table, &row_of(key))?;
         Ok(stamp.and_then(|bytes| Stamp::from_bytes(&bytes)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Tree>> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at all rows of a table after one of them, page by page.
+fn pages(store: &Store, table: Table, after: Option<&[u8]>, mut look: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+    let mut after = after.map(<[u8]>::to_vec);
+    loop {
+        let page = store.of(table).scan(table, &[], after.as_deref(), PAGE)?;
+        for (key, value) in &page {
+            look(key, value);
+        }
+        let Some((last, _)) = page.into_iter().next_back() else { return Ok(()) };
+        after = Some(last);
     }
 }
 

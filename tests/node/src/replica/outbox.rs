@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Key, Record, Replica, Stamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Key, Record, Replica, Stamp, pages};
 use crate::storage::{Change, Error, Store, Table};
 
 /// Bytes of values that are sent at once, about.
@@ -12,10 +14,25 @@ const BATCH_BYTES: usize = 256 << 10;
 /// Rows that are removed at once.
 const TRIM: usize = 10_000;
 
-/// The row of a write: its stamp, and the keys that it changed.
+/// What a row has; its key is the write's stamp.
+#[derive(Serialize, Deserialize)]
+struct Sent<K> {
+    /// When the write was made by this machine's clock, in milliseconds since 1970: the stamp's may follow a peer's that is ahead.
+    at: u64,
+    /// The keys that it changed.
+    keys: Vec<K>,
+}
+
+/// The row of a write.
 pub(super) fn row(stamp: Stamp, keys: &[&Key]) -> Change {
+    let row = Sent { at: now(), keys: keys.to_vec() };
     // Keys are text and a table's name: nothing in them can fail.
-    Change { table: Table::Outbox, key: stamp.to_bytes().to_vec(), value: serde_json::to_vec(keys).ok() }
+    Change { table: Table::Outbox, key: stamp.to_bytes().to_vec(), value: serde_json::to_vec(&row).ok() }
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How far one peer is.
@@ -53,12 +70,19 @@ impl Progress {
 
     pub(super) fn count(&self, store: &Store) -> Result<(), Error> {
         let after = self.acknowledged().to_bytes();
-        let rows = store.of(Table::Outbox).scan(Table::Outbox, &[], Some(&after), usize::MAX)?;
-        self.pending.store(rows.len(), Ordering::Release);
+        let mut rows = 0;
+        pages(store, Table::Outbox, Some(&after), |_, _| rows += 1)?;
+        self.pending.store(rows, Ordering::Release);
         Ok(())
     }
 
-    pub(super) fn more(&self, writes: usize) {
+    /// There are more writes of this node, with these stamps.
+    pub(super) fn more<'a>(&self, writes: impl Iterator<Item = &'a Stamp>) {
+        let acknowledged = self.acknowledged();
+        let writes = writes.filter(|stamp| **stamp > acknowledged).count();
+        if writes == 0 {
+            return;
+        }
         self.pending.fetch_add(writes, Ordering::AcqRel);
         *self.has_more.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.more.notify_all();
@@ -96,7 +120,7 @@ impl Replica {
         let (mut all, mut bytes) = (Vec::new(), 0);
         for (stamp, keys) in rows {
             let Some(stamp) = Stamp::from_bytes(&stamp) else { continue };
-            let keys: Vec<Key> = serde_json::from_slice(&keys).unwrap_or_default();
+            let keys = serde_json::from_slice(&keys).map_or_else(|_| Vec::new(), |row: Sent<Key>| row.keys);
             let mut records = self.records(&keys)?;
             // What was changed again has a row of its own, or is another node's.
             records.retain(|record| record.version.stamp == stamp);
@@ -123,8 +147,8 @@ impl Replica {
     pub fn lag(&self, peer: &Progress) -> Result<Duration, Error> {
         let after = peer.acknowledged().to_bytes();
         let oldest = self.store.of(Table::Outbox).scan(Table::Outbox, &[], Some(&after), 1)?;
-        let stamp = oldest.first().and_then(|(stamp, _)| Stamp::from_bytes(stamp));
-        Ok(stamp.map_or(Duration::ZERO, Stamp::age))
+        let at = oldest.first().and_then(|(_, row)| serde_json::from_slice(row).ok()).map(|row: Sent<Key>| row.at);
+        Ok(at.map_or(Duration::ZERO, |at| Duration::from_millis(now().saturating_sub(at))))
     }
 
     /// Removes what all have acknowledged.

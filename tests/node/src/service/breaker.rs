@@ -9,7 +9,9 @@ use stemedb_metrics::BreakerState;
 const WRONG: u32 = 5;
 /// For how long it stays open.
 pub(super) const OPEN: Duration = Duration::from_secs(30);
-/// Breakers that are kept; the ones that are closed make room.
+/// How long one is kept of which nothing is heard.
+const KEPT: Duration = Duration::from_mins(10);
+/// Breakers that are kept; the one of which nothing was heard for longest makes room.
 const MOST: usize = 10_000;
 
 /// One agent's.
@@ -18,6 +20,8 @@ struct Breaker {
     state: BreakerState,
     wrong: u32,
     since: Instant,
+    /// When its agent last said something.
+    heard: Instant,
 }
 
 /// Those of all agents that were wrong.
@@ -28,6 +32,7 @@ impl Breakers {
     /// Whether a vote of an agent may pass; else for how long not. An open one is half open when its time is over.
     pub(super) fn admit(&mut self, agent: &str, now: Instant) -> Result<(), Duration> {
         let Some(breaker) = self.0.get_mut(agent) else { return Ok(()) };
+        breaker.heard = now;
         if breaker.state == BreakerState::Open {
             let left = OPEN.saturating_sub(now.saturating_duration_since(breaker.since));
             if !left.is_zero() {
@@ -44,11 +49,12 @@ impl Breakers {
             self.0.remove(agent);
             return false;
         }
-        if self.0.len() >= MOST {
-            self.0.retain(|_, breaker| breaker.state != BreakerState::Closed);
+        if self.0.len() >= MOST && !self.0.contains_key(agent) {
+            self.make_room(now);
         }
-        let new = Breaker { state: BreakerState::Closed, wrong: 0, since: now };
+        let new = Breaker { state: BreakerState::Closed, wrong: 0, since: now, heard: now };
         let breaker = self.0.entry(agent.to_owned()).or_insert(new);
+        breaker.heard = now;
         breaker.wrong += 1;
         let opens = match breaker.state {
             BreakerState::Closed => breaker.wrong >= WRONG,
@@ -59,6 +65,21 @@ impl Breakers {
             (breaker.state, breaker.since) = (BreakerState::Open, now);
         }
         opens
+    }
+
+    /// Forgets those of which nothing was heard for long: whoever comes back then begins anew.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.0.retain(|_, breaker| now.saturating_duration_since(breaker.heard) < KEPT);
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        self.forget(now);
+        if self.0.len() >= MOST
+            && let Some(quietest) =
+                self.0.iter().min_by_key(|(_, breaker)| breaker.heard).map(|(agent, _)| agent.clone())
+        {
+            self.0.remove(&quietest);
+        }
     }
 
     /// How many are in a state. Agents that were never wrong have none.
@@ -90,6 +111,21 @@ mod tests {
         assert_eq!(breakers.admit("a", now + 2 * OPEN), Ok(()));
         assert!(!breakers.answered("a", true, now + 2 * OPEN));
         assert_eq!(breakers.count(BreakerState::Closed) + breakers.count(BreakerState::HalfOpen), 0);
+    }
+
+    #[test]
+    fn there_are_never_too_many_and_quiet_ones_are_forgotten() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        for agent in 0..MOST + 100 {
+            for _ in 0..WRONG {
+                breakers.answered(&agent.to_string(), false, now + Duration::from_millis(agent as u64));
+            }
+        }
+        assert_eq!(breakers.count(BreakerState::Open), MOST);
+        assert_eq!(breakers.admit("0", now), Ok(()), "the quietest made room");
+        assert!(breakers.admit(&MOST.to_string(), now + OPEN / 2).is_err());
+        breakers.forget(now + KEPT + Duration::from_mins(1));
+        assert_eq!(breakers.count(BreakerState::Open), 0);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub enum Error {
     /// Whoever asks has none of the API keys that there are.
     #[error("this needs an API key, sent as `authorization: Bearer SECRET`")]
     Unauthorized,
+    /// Whoever asks is no node of this cluster.
+    #[error("only the nodes of this cluster may ask this")]
+    NotAPeer,
     /// The write-ahead log.
     #[error(transparent)]
     Wal(#[from] wal::Error),
@@ -56,6 +59,7 @@ impl Classify for Error {
             Self::NotFound { .. } => "not_found",
             Self::Tripped { .. } => "circuit_open",
             Self::Unauthorized => "unauthorized",
+            Self::NotAPeer => "not_a_peer",
             Self::Wal(_) => "log_failed",
             Self::Storage(_) => "storage_failed",
             Self::Behind => "storage_behind",
@@ -68,7 +72,7 @@ impl Classify for Error {
             Self::Invalid(_) | Self::Wal(wal::Error::TooLarge { .. }) => Layer::Validation,
             Self::NotFound { .. } => Layer::Service,
             Self::Tripped { .. } => Layer::Limits,
-            Self::Unauthorized => Layer::Auth,
+            Self::Unauthorized | Self::NotAPeer => Layer::Auth,
             Self::Wal(_) => Layer::Wal,
             Self::Storage(_) | Self::Behind | Self::Unreadable { .. } => Layer::Storage,
         }

@@ -29,6 +29,8 @@ pub struct Journal {
     state: Arc<State>,
     /// Held from a write's stamp to its place in the log, so that the log is in the order of stamps.
     order: Mutex<()>,
+    /// Held by a checkpoint: what a later one has made durable must not be overwritten by what an earlier one has read.
+    checkpoint: Mutex<()>,
 }
 
 /// What the log's thread tells.
@@ -74,7 +76,7 @@ impl Journal {
         }
         replica.recovered()?;
         drop(timer);
-        Ok(Self { wal, replica, state, order: Mutex::default() })
+        Ok(Self { wal, replica, state, order: Mutex::default(), checkpoint: Mutex::default() })
     }
 
     /// The store, for reading.
@@ -97,7 +99,7 @@ impl Journal {
 
     /// Whether changes can be made.
     pub fn check(&self) -> Result<(), Error> {
-        if self.state.is_behind.load(Ordering::Acquire) {
+        if self.state.is_behind.load(Ordering::Acquire) || self.replica.is_broken() {
             return Err(Error::Behind);
         }
         Ok(self.wal.check()?)
@@ -130,6 +132,7 @@ impl Journal {
 
     /// Makes the store durable, and has the log forget what came before. Blocks; returns how many segments were removed.
     pub fn checkpoint(&self) -> Result<usize, Error> {
+        let _only = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         let applied = self.state.applied.load(Ordering::Acquire);
         let store = self.store();

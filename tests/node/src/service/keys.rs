@@ -14,7 +14,7 @@ use crate::storage::Table;
 
 /// A key as it is stored: its secret is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Stored {
+pub(super) struct Stored {
     /// SHA-256 of the secret, in hexadecimal. The secret is random, so that there is nothing to guess.
     hash: String,
     /// Milliseconds since 1970.
@@ -61,13 +61,13 @@ impl Service {
 
     /// All keys.
     pub fn keys(&self) -> Result<Vec<ApiKey>, Error> {
-        let all: Vec<(String, Stored)> = self.list(Table::Keys, None, usize::MAX)?;
+        let all: Vec<(String, Stored)> = self.all(Table::Keys)?;
         Ok(all.into_iter().map(|(id, stored)| ApiKey { id, created: stored.created }).collect())
     }
 
     /// Whether whoever sends this secret, or none, may do the operator's work.
     pub fn authorize(&self, secret: Option<&str>) -> Result<(), Error> {
-        let all: Vec<(String, Stored)> = self.list(Table::Keys, None, usize::MAX)?;
+        let all: Vec<(String, Stored)> = self.all(Table::Keys)?;
         let sent = secret.map(hash);
         if all.is_empty() || sent.is_some_and(|sent| all.iter().any(|(_, key)| key.hash == sent)) {
             return Ok(());

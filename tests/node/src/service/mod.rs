@@ -22,7 +22,7 @@ pub use keys::{ApiKey, NewKey};
 pub use peers::MAX_RECORDS;
 pub use votes::{Cast, Tally};
 
-use crate::model::{Agent, Claim, Gold, Vote, check_id};
+use crate::model::{Agent, Claim, Gold, MAX_PAGE, Vote, check_id};
 use crate::replica::{Key, Membership, Replica};
 use crate::storage::{self, Index, OpenError, Store, Table};
 use crate::wal;
@@ -33,6 +33,9 @@ use journal::Edit;
 const DECAY: f64 = 0.1;
 /// Changes of one entry of the log, where there are many.
 const CHUNK: usize = 500;
+
+/// Bytes of one answer with many items, about: who wants more asks again, after the last one.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Where the node's data is, and how it is kept.
 #[derive(Debug, Clone)]
@@ -131,7 +134,8 @@ impl Service {
 
     /// Brings those of the breakers up to date: one that is half open grows older by itself.
     pub fn measure_breakers(&self) {
-        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        breakers.forget(Instant::now());
         let half_open = breakers.half_open(Instant::now()).as_secs_f64();
         self.metrics.domain.breakers(|state| breakers.count(state), half_open);
     }
@@ -153,7 +157,20 @@ impl Service {
         limit: usize,
     ) -> Result<Vec<(String, T)>, Error> {
         let pairs = self.journal.store().of(table).scan(table, &[], after.map(str::as_bytes), limit)?;
-        pairs.into_iter().map(|(key, value)| Ok((text(&key), read(table, &value)?))).collect()
+        let pairs = within(pairs.into_iter(), |(_, value)| value.len());
+        pairs.map(|(key, value)| Ok((text(&key), read(table, &value)?))).collect()
+    }
+
+    /// All items of a table, of which there are few.
+    fn all<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<(String, T)>, Error> {
+        let mut all: Vec<(String, T)> = Vec::new();
+        loop {
+            let page = self.list(table, all.last().map(|(id, _)| id.as_str()), MAX_PAGE)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
     }
 
     /// Stores something by its id.
@@ -235,7 +252,7 @@ impl Service {
     /// Lets every agent's trust decay, and gives their number.
     pub async fn decay(&self) -> Result<usize, Error> {
         let _change = self.change.lock().await;
-        let agents: Vec<(String, Agent)> = self.list(Table::Agents, None, usize::MAX)?;
+        let agents: Vec<(String, Agent)> = self.all(Table::Agents)?;
         for some in agents.chunks(CHUNK) {
             let edits = some.iter().map(|(id, agent)| {
                 let trust = agent.trust + (Agent::NEUTRAL - agent.trust) * DECAY;
@@ -263,6 +280,16 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// The first items that have together about [`PAGE_BYTES`], but at least one.
+fn within<T>(items: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> impl Iterator<Item = T> {
+    let mut bytes = 0;
+    items.take_while(move |item| {
+        let has_place = bytes < PAGE_BYTES;
+        bytes += size(item);
+        has_place
+    })
 }
 
 /// Milliseconds since 1970.

@@ -1,8 +1,12 @@
 //! What other nodes ask of this one, and tell it.
 
-use super::{Error, Service, not_found};
-use crate::model::Invalid;
+use serde::de::DeserializeOwned;
+
+use super::keys::Stored;
+use super::{Done, Error, Service, not_found};
+use crate::model::{Agent, Claim, Gold, Invalid, Vote};
 use crate::replica::{Key, Path, Record, Version};
+use crate::storage::Table;
 
 /// Records of one message.
 pub const MAX_RECORDS: usize = 2_000;
@@ -13,6 +17,7 @@ impl Service {
         check_number(records.len())?;
         for record in records {
             record.check()?;
+            check_value(record)?;
         }
         self.journal.take(records).await?;
         Ok(records.len())
@@ -28,17 +33,39 @@ impl Service {
 
     /// The versions below a leaf.
     pub fn versions(&self, path: &str) -> Result<Vec<Version>, Error> {
+        self.journal.check()?;
         let leaf = parse(path)?.leaf().ok_or_else(|| not_found("leaf", path))?;
         Ok(self.journal.replica().versions(leaf)?)
     }
 
     /// Records as they are here.
     pub fn records(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
+        self.journal.check()?;
         check_number(keys.len())?;
         for key in keys {
             key.check()?;
         }
         Ok(self.journal.replica().records(keys)?)
+    }
+}
+
+/// Whether a value can be read again: one that cannot would be in the way of everybody who lists its table.
+fn check_value(record: &Record) -> Result<(), Invalid> {
+    fn is<T: DeserializeOwned>(value: &str) -> Result<(), Invalid> {
+        serde_json::from_str::<T>(value).map(drop).map_err(|error| Invalid::new("value", error.to_string()))
+    }
+    let Some(value) = &record.value else { return Ok(()) };
+    match record.version.key.table {
+        Table::Votes | Table::Quarantine => is::<Vote>(value),
+        Table::VotesByAgent | Table::VotesByClaim if value.is_empty() => Ok(()),
+        Table::VotesByAgent | Table::VotesByClaim => Err(Invalid::new("value", "must be empty in an index")),
+        Table::Claims => is::<Claim>(value),
+        Table::Agents => is::<Agent>(value),
+        Table::Gold => is::<Gold>(value),
+        Table::Keys => is::<Stored>(value),
+        Table::Chores => is::<Done>(value),
+        // These are not shared, and have been refused.
+        Table::Meta | Table::LogVersions | Table::TreeVersions | Table::Outbox => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::journal::Edit;
-use super::{Error, Service, edit, not_found, removal, text};
+use super::{Error, Service, edit, not_found, removal, text, within};
 use crate::model::{Agent, Gold, Invalid, MAX_BATCH, MAX_PAGE, NewVote, Vote};
 use crate::replica::Key;
 use crate::storage::Table;
@@ -162,7 +162,8 @@ impl Service {
         )?;
         let ids = keys.iter().map(|(key, _)| text(&key[prefix.len()..]));
         // One that is taken back between the two look-ups is left out.
-        ids.filter_map(|id| self.get(Table::Votes, &id).transpose()).collect()
+        let votes = ids.filter_map(|id| self.get::<Vote>(Table::Votes, &id).transpose());
+        within(votes, |vote| vote.as_ref().map_or(0, |vote| vote.vote.note.len() + vote.id.len())).collect()
     }
 
     fn admit(&self, agent: &str) -> Result<(), Error> {

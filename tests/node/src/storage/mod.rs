@@ -57,8 +57,10 @@ label_values! {
         Chores = "chores",
         /// The store's own matters.
         Meta = "meta",
-        /// The stamp of each key of the tables that nodes share.
-        Versions = "versions",
+        /// The stamp of each key of the shared tables in the log-structured engine.
+        LogVersions = "log_versions",
+        /// The same of those in the B-tree: a stamp is where its value is, so that neither is durable without the other.
+        TreeVersions = "tree_versions",
         /// Writes of this node that a peer has not acknowledged.
         Outbox = "outbox",
     }
@@ -69,19 +71,33 @@ impl Table {
     #[must_use]
     pub fn engine(self) -> Engine {
         match self {
-            Self::Votes | Self::VotesByAgent | Self::VotesByClaim | Self::Versions | Self::Outbox => {
+            Self::Votes | Self::VotesByAgent | Self::VotesByClaim | Self::LogVersions | Self::Outbox => {
                 Engine::LogStructured
             }
-            Self::Claims | Self::Agents | Self::Gold | Self::Quarantine | Self::Keys | Self::Chores | Self::Meta => {
-                Engine::BTree
-            }
+            Self::Claims
+            | Self::Agents
+            | Self::Gold
+            | Self::Quarantine
+            | Self::Keys
+            | Self::Chores
+            | Self::Meta
+            | Self::TreeVersions => Engine::BTree,
         }
     }
 
     /// Whether it is the same at all nodes, sooner or later.
     #[must_use]
     pub fn is_shared(self) -> bool {
-        !matches!(self, Self::Meta | Self::Versions | Self::Outbox)
+        !matches!(self, Self::Meta | Self::LogVersions | Self::TreeVersions | Self::Outbox)
+    }
+
+    /// The table of the stamps of its keys.
+    #[must_use]
+    pub fn versions(self) -> Self {
+        match self.engine() {
+            Engine::LogStructured => Self::LogVersions,
+            Engine::BTree => Self::TreeVersions,
+        }
     }
 
     /// Its number on the disk.

@@ -135,6 +135,13 @@ impl fmt::Display for Samples {
     }
 }
 
+/// A file with a secret for nodes that are peers.
+pub(crate) fn secret(folder: &Path) -> String {
+    let file = folder.join("secret");
+    std::fs::write(&file, "of these nodes\n").unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
 /// Addresses on loopback that were free a moment ago.
 pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
