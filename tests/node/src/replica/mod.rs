@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use clock::{Clock, Stamp};
 pub use merkle::{Path, Tree};
 pub use outbox::{Progress, Row};
-pub use record::{Key, Record, Version, decode, encode};
+pub use record::{Entry, Key, Record, Version, decode, encode};
 
 use crate::storage::{Change, Error, Store, Table};
 
@@ -115,7 +115,7 @@ impl Replica {
     }
 
     /// Makes changes where there are no later ones. The same again changes nothing.
-    pub fn apply(&self, records: &[Record]) -> Result<(), Error> {
+    pub fn apply(&self, Entry { is_own, records }: &Entry) -> Result<(), Error> {
         let mut tree = self.lock();
         let mut changes = Vec::with_capacity(2 * records.len());
         let mut latest: HashMap<&Key, Stamp> = HashMap::new();
@@ -141,8 +141,7 @@ impl Replica {
             });
             let stamp = Some(version.stamp.to_bytes().to_vec());
             changes.push(Change { table: version.key.table.versions(), key: row_of(&version.key), value: stamp });
-            // One that comes back from a peer, after this node has lost it, is none that peers have to be told of.
-            if version.stamp.node == self.node && !self.peers.is_empty() && old != Some(version.stamp) {
+            if *is_own && !self.peers.is_empty() {
                 own.entry(version.stamp).or_default().push(&version.key);
             }
         }

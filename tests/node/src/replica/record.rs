@@ -79,11 +79,20 @@ fn table_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Table, D::Erro
 /// The length of a value that is none.
 const NONE: u32 = u32::MAX;
 
-/// Records as an entry of the log has them: stamp, table, length and bytes of the key, and the same of the value, whose length is [`NONE`]
+/// An entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Whether it is a write of this node, which its peers have to be told of; else they have told it.
+    pub is_own: bool,
+    /// What it changes.
+    pub records: Vec<Record>,
+}
+
+/// An entry as the log has it: whose it is, and for each record stamp, table, length and bytes of the key, and the same of the value, whose length is [`NONE`]
 /// where there is none.
 #[must_use]
-pub fn encode(records: &[Record]) -> Vec<u8> {
-    let mut out = Vec::new();
+pub fn encode(is_own: bool, records: &[Record]) -> Vec<u8> {
+    let mut out = vec![u8::from(is_own)];
     let text = |text: Option<&String>, out: &mut Vec<u8>| {
         let length = text.map_or(NONE, |text| u32::try_from(text.len()).unwrap_or(NONE));
         out.extend_from_slice(&length.to_le_bytes());
@@ -104,9 +113,9 @@ enum Text {
     None,
 }
 
-/// The records of an entry; nothing where it is no list of records.
+/// An entry from these bytes; nothing where it is none.
 #[must_use]
-pub fn decode(mut rest: &[u8]) -> Option<Vec<Record>> {
+pub fn decode(bytes: &[u8]) -> Option<Entry> {
     fn record(rest: &mut &[u8]) -> Option<Record> {
         let (stamp, after) = rest.split_at_checked(Stamp::SIZE)?;
         let (table, after) = after.split_first()?;
@@ -130,11 +139,17 @@ pub fn decode(mut rest: &[u8]) -> Option<Vec<Record>> {
         *rest = after;
         Some(Text::Some(String::from_utf8(bytes.to_vec()).ok()?))
     }
+    let (kind, mut rest) = bytes.split_first()?;
+    let is_own = match kind {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
     let mut records = Vec::new();
     while !rest.is_empty() {
         records.push(record(&mut rest)?);
     }
-    Some(records)
+    Some(Entry { is_own, records })
 }
 
 #[cfg(test)]
@@ -153,8 +168,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_are_what_they_were(records in prop::collection::vec(any_record(), 0..20)) {
-            prop_assert_eq!(decode(&encode(&records)).unwrap(), records.clone());
+        fn records_are_what_they_were(is_own: bool, records in prop::collection::vec(any_record(), 0..20)) {
+            let entry = Entry { is_own, records: records.clone() };
+            prop_assert_eq!(decode(&encode(is_own, &records)).unwrap(), entry);
             let text = serde_json::to_string(&records).unwrap();
             prop_assert_eq!(serde_json::from_str::<Vec<Record>>(&text).unwrap(), records);
         }

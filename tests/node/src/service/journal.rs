@@ -113,7 +113,7 @@ impl Journal {
             let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
             let stamp = self.replica.stamp();
             let record = |Edit { key, value }| Record { version: Version { key, stamp }, value };
-            place.send(encode(&edits.into_iter().map(record).collect::<Vec<_>>()))?
+            place.send(encode(true, &edits.into_iter().map(record).collect::<Vec<_>>()))?
         };
         self.wait(append).await
     }
@@ -121,7 +121,7 @@ impl Journal {
     /// Makes changes that were made elsewhere, where there are no later ones.
     pub(super) async fn take(&self, records: &[Record]) -> Result<(), Error> {
         self.check()?;
-        let append = self.wal.reserve().await?.send(encode(records))?;
+        let append = self.wal.reserve().await?.send(encode(false, records))?;
         self.wait(append).await
     }
 
