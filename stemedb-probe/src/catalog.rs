@@ -91,6 +91,8 @@ metrics! {
     WriteErrors, "write_errors_total", Counter, File, ["op", "error"], "Calls of the write and sync families that failed, by errno.";
     MappedDirtied, "mapped_dirtied_bytes_total", Counter, File, [], "Page cache that stores through shared mappings made dirty, in whole folios, each time that a clean one became dirty.";
     DiskUsage, "disk_usage_bytes", Gauge, File, [], "Space that the file system has set aside for the files in the class's directories.";
+    FilesystemSize, "filesystem_size_bytes", Gauge, File, [], "Size of the file system that the class's directories are on; of several, of the fullest.";
+    FilesystemAvailable, "filesystem_available_bytes", Gauge, File, [], "What a process without privileges can still write on that file system.";
     Segments, "segments_count", Gauge, File, [], "Regular files in the class's directories.";
     Rotations, "rotations_total", Counter, File, [], "Files that appeared in the class's directories: made there, or moved there from elsewhere.";
     WritesPerFsync, "writes_per_fsync", Histogram, File, [], "Writes that one fsync or fdatasync of a file covers: group commit as the kernel sees it.";

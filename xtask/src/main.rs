@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod ebpf;
 mod fixture;
+mod kit;
 mod linker;
 mod process;
 mod run;
@@ -87,6 +88,12 @@ enum Task {
         /// The fixture's name, which ends with -amd64 or -arm64
         name: String,
     },
+    /// Write what is generated in deploy/: rules, alerts and their tests
+    Kit {
+        /// Change nothing; exit with status 1 if a file is stale
+        #[arg(long)]
+        check: bool,
+    },
     /// Write docs/metrics.md from the catalogues of the agent and of stemedb-metrics
     Docs {
         /// Change nothing; exit with status 1 if the file is stale
@@ -127,6 +134,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Bench { arguments } => bench::command(&arguments),
         Task::Instructions(options) => vm::instructions::command(&options),
         Task::BtfFixture { file, name } => fixture::record(&file, &name).map(|()| ExitCode::SUCCESS),
+        Task::Kit { check } => kit::command(check),
         Task::Docs { check } => docs::command(check),
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Options {
 /// Programs that tests start, and their Debian packages.
 const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
+    ("amtool", "prometheus-alertmanager"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),

@@ -103,6 +103,8 @@ fn cell_samples(id: Id, snapshot: &Snapshot, target: u32, class: u32) -> Samples
         }
         Id::WriteErrors => error_samples(snapshot, target, class),
         Id::DiskUsage => measured(directories(), |usage| usage.disk_bytes),
+        Id::FilesystemSize => measured(directories(), |usage| usage.filesystem.size),
+        Id::FilesystemAvailable => measured(directories(), |usage| usage.filesystem.available),
         Id::Segments => measured(directories(), |usage| usage.files),
         Id::Rotations => match directories().map(|d| d.rotations).max() {
             Some(rotations) => vec![(vec![], whole(rotations))],

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,6 +11,9 @@ use stemedb_kernel_tests::agent::{Agent, Status};
 use stemedb_kernel_tests::fs::Mount;
 use stemedb_kernel_tests::{scaled, wait_for};
 use stemedb_workload::{Op, Tally};
+
+/// A generous limit for what the agent measures some seconds later.
+const SOON: Duration = Duration::from_mins(1);
 
 /// A file system, the class directories on it, and an agent that watches this process.
 struct Scene {
@@ -82,6 +86,32 @@ fn a_thousand_rotated_segments() -> Result<()> {
     wait_for("every rotation", Duration::from_secs(10), || {
         rotations(scene.agent.status().ok()?).filter(|n| *n == segments)
     })?;
+    Ok(())
+}
+
+#[test]
+fn a_file_system_that_fills_up_is_seen_to() -> Result<()> {
+    let scene = Scene::new("ext4")?;
+    let df = || -> Result<(u64, u64)> {
+        let output = Command::new("df").args(["--output=size,avail", "--block-size=1"]).arg(&scene.wal).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let mut figures = text.lines().nth(1).context("no line")?.split_whitespace().map(str::parse);
+        Ok((figures.next().context("no size")??, figures.next().context("no avail")??))
+    };
+    let seen = || -> Option<(f64, f64)> {
+        let text = scene.agent.get("/metrics", "").ok()?;
+        let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        let name = |what: &str| format!("stemedb_wal_filesystem_{what}_bytes{{target=\"t\"}}");
+        Some((of(&name("size"))?, of(&name("available"))?))
+    };
+    let as_floats = |(size, available): (u64, u64)| (size as f64, available as f64);
+    let before = df()?;
+    wait_for("the file system's figures", SOON, || seen().filter(|seen| *seen == as_floats(before)))?;
+    fs::write(scene.wal.join("large"), vec![1; 20 << 20])?;
+    File::open(scene.wal.join("large"))?.sync_all()?;
+    let after = df()?;
+    assert!(before.1 - after.1 >= 20 << 20, "{before:?} {after:?}");
+    wait_for("what is left", SOON, || seen().filter(|seen| *seen == as_floats(after)))?;
     Ok(())
 }
 

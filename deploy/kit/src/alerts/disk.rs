@@ -1,0 +1,200 @@
+//! Disks, as the kernel sees them.
+
+use stemedb_probe::catalog::Id as Agent;
+
+use super::thresholds::{FLUSH, FSYNC, REQUEST};
+use super::{Alert, Fires, Severity, Silent};
+use crate::names::agent;
+use crate::promql::{fsync_p99, grown, quantile, request_p99};
+
+pub(super) fn alerts() -> Vec<Alert> {
+    vec![disk_errors(), writeback_errors(), disk_flush_slow(), disk_slow_api_fast()]
+}
+
+fn disk_errors() -> Alert {
+    Alert {
+        name: "DiskErrors",
+        severity: Severity::Critical,
+        component: "disk",
+        subject: "disk-errors",
+        expr: grown(&agent(Agent::DiskErrors), "", "job, instance, device, op, error"),
+        wait: "0s",
+        summary: "The disk {{ $labels.device }} of {{ $labels.instance }} fails: {{ $labels.op }}, {{ $labels.error }}",
+        description: "{{ printf \"%.0f\" $value }} block requests failed in five minutes.",
+        fires: Fires {
+            series: &[
+                (
+                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", op=\"write\", class=\"wal\", error=\"io\"}",
+                    "_ _ 3x10",
+                ),
+                (
+                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"\", device=\"vda\", op=\"write\", class=\"other\", error=\"io\"}",
+                    "_ _ 1x10",
+                ),
+            ],
+            not_yet: "30s",
+            at: "1m",
+            labels: &[
+                ("job", "stemedb-probe"),
+                ("instance", "a:18190"),
+                ("device", "vda"),
+                ("op", "write"),
+                ("error", "io"),
+            ],
+            summary: "The disk vda of a:18190 fails: write, io",
+            description: "4 block requests failed in five minutes.",
+        },
+        silent: Silent {
+            series: &[(
+                "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", op=\"write\", class=\"wal\", error=\"io\"}",
+                "3x30",
+            )],
+            at: "10m",
+        },
+    }
+}
+
+fn writeback_errors() -> Alert {
+    Alert {
+        name: "WritebackErrors",
+        severity: Severity::Critical,
+        component: "disk",
+        subject: "writeback-errors",
+        expr: grown(&agent(Agent::WritebackErrors), "", "job, instance, target, class"),
+        wait: "0s",
+        summary: "The kernel could not write back {{ $labels.class }} files of {{ $labels.target }} on {{ $labels.instance }}",
+        description: "{{ printf \"%.0f\" $value }} errors in five minutes. The pages are gone; only the next sync of each file tells the database.",
+        fires: Fires {
+            series: &[(
+                "stemedb_writeback_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", class=\"store\"}",
+                "0 0 2x10",
+            )],
+            not_yet: "30s",
+            at: "1m",
+            labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("target", "db"), ("class", "store")],
+            summary: "The kernel could not write back store files of db on a:18190",
+            description: "2 errors in five minutes. The pages are gone; only the next sync of each file tells the database.",
+        },
+        silent: Silent {
+            series: &[(
+                "stemedb_writeback_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", class=\"store\"}",
+                "2x30",
+            )],
+            at: "10m",
+        },
+    }
+}
+
+fn disk_flush_slow() -> Alert {
+    Alert {
+        name: "DiskFlushSlow",
+        severity: Severity::Warning,
+        component: "disk",
+        subject: "disk-flush",
+        expr: format!("{} > {FLUSH}", quantile(0.99, &agent(Agent::DiskFlushLatency), "", "job, instance, device")),
+        wait: "2m",
+        summary: "The disk {{ $labels.device }} of {{ $labels.instance }} flushes its cache slowly",
+        description: "One flush of a hundred takes {{ $value | humanizeDuration }} or more, and each fsync waits for one.",
+        fires: Fires {
+            series: &[
+                (
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.05\"}",
+                    "0+90x20",
+                ),
+                (
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.1\"}",
+                    "0+100x20",
+                ),
+                (
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"+Inf\"}",
+                    "0+100x20",
+                ),
+            ],
+            not_yet: "2m",
+            at: "3m",
+            labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("device", "vda")],
+            summary: "The disk vda of a:18190 flushes its cache slowly",
+            description: "One flush of a hundred takes 95ms or more, and each fsync waits for one.",
+        },
+        silent: Silent {
+            series: &[
+                (
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.05\"}",
+                    "0+99x20",
+                ),
+                (
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.1\"}",
+                    "0+100x20",
+                ),
+                (
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"+Inf\"}",
+                    "0+100x20",
+                ),
+            ],
+            at: "9m",
+        },
+    }
+}
+
+fn disk_slow_api_fast() -> Alert {
+    Alert {
+        name: "DiskSlowAPIFast",
+        severity: Severity::Warning,
+        component: "disk",
+        subject: "disk-slow-api-fast",
+        expr: format!("{} > {FSYNC}\nand on (host)\n{} < {REQUEST}", fsync_p99("host"), request_p99("host")),
+        wait: "5m",
+        summary: "The disk on {{ $labels.host }} is slow, and the API is not yet",
+        description: "One fsync of the log of a hundred takes {{ $value | humanizeDuration }} or more. Requests do not show it so far: few of them write, or the load is small.",
+        fires: Fires {
+            series: &[
+                (
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
+                    "0+90x20",
+                ),
+                (
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.2\"}",
+                    "0+100x20",
+                ),
+                (
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"+Inf\"}",
+                    "0+100x20",
+                ),
+                (
+                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"0.1\"}",
+                    "0+100x20",
+                ),
+                (
+                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"+Inf\"}",
+                    "0+100x20",
+                ),
+            ],
+            not_yet: "5m",
+            at: "6m",
+            labels: &[("host", "a")],
+            summary: "The disk on a is slow, and the API is not yet",
+            description: "One fsync of the log of a hundred takes 190ms or more. Requests do not show it so far: few of them write, or the load is small.",
+        },
+        silent: Silent {
+            series: &[
+                (
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
+                    "0+99x20",
+                ),
+                (
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"+Inf\"}",
+                    "0+100x20",
+                ),
+                (
+                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"0.1\"}",
+                    "0+100x20",
+                ),
+                (
+                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"+Inf\"}",
+                    "0+100x20",
+                ),
+            ],
+            at: "9m",
+        },
+    }
+}

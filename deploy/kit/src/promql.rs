@@ -1,0 +1,48 @@
+//! Expressions that several rules and boards have.
+
+use stemedb_metrics::catalog::Id as Node;
+use stemedb_probe::catalog::Id as Agent;
+
+use crate::names::{agent, node};
+
+/// A quantile of a histogram by some labels, over five minutes.
+#[must_use]
+pub fn quantile(quantile: f64, name: &str, selector: &str, by: &str) -> String {
+    format!("histogram_quantile({quantile}, sum by ({by}, le) (rate({name}_bucket{selector}[5m])))")
+}
+
+/// What a counter grew by in five minutes, by some labels.
+#[must_use]
+pub fn increase(name: &str, selector: &str, by: &str) -> String {
+    format!("sum by ({by}) (increase({name}{selector}[5m]))")
+}
+
+/// The p99 of fsyncs of the log, by some labels.
+#[must_use]
+pub fn fsync_p99(by: &str) -> String {
+    quantile(0.99, &agent(Agent::FsyncLatency), "", by)
+}
+
+/// The p99 of requests, by some labels.
+#[must_use]
+pub fn request_p99(by: &str) -> String {
+    quantile(0.99, &node(Node::HttpDuration), API, by)
+}
+
+/// Above zero: what a counter grew by in five minutes, by some labels; one that began above zero meanwhile counts from zero.
+#[must_use]
+pub fn grown(name: &str, selector: &str, by: &str) -> String {
+    format!(
+        "{} > 0\nor\nsum by ({by}) ({name}{selector} unless {name}{selector} offset 5m) > 0",
+        increase(name, selector, by)
+    )
+}
+
+/// The rate of a counter by some labels, over a window.
+#[must_use]
+pub fn rate(name: &str, selector: &str, by: &str, window: &str) -> String {
+    format!("sum by ({by}) (rate({name}{selector}[{window}]))")
+}
+
+/// The API's own requests: what Prometheus asks is none of them.
+pub const API: &str = "{path!=\"/metrics\"}";

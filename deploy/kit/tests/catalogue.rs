@@ -1,0 +1,257 @@
+//! Whatever rules ask for is in the catalogues, every alert that operators asked for is there, and each has a runbook.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use promql_parser::label::Labels;
+use promql_parser::parser::{Expr, LabelModifier, parse};
+use promql_parser::util::{ExprVisitor, walk_expr};
+use stemedb_kit::alerts::{self, Severity};
+use stemedb_kit::{files, slo};
+use stemedb_metrics::NAMESPACE;
+
+/// What Prometheus adds to each sample: `host` by the scrape configuration's relabelling.
+const ADDED: [&str; 3] = ["job", "instance", "host"];
+
+/// What operators asked for, by severity, as `(critical, warning, info)`.
+const ASKED: [&[&str]; 3] = [
+    &[
+        "StemeDBAPIDown",
+        "WALDiskNearlyFull",
+        "ReplicationLagCritical",
+        "HighStorageErrorRate",
+        "WALFsyncFailure",
+        "ClusterSplitBrain",
+        "MemoryExhaustion",
+        "CertificateExpiringSoon",
+    ],
+    &[
+        "WALFsyncSlow",
+        "HighAPIErrorRate",
+        "IndexLookupSlow",
+        "WALDiskUsageHigh",
+        "ReplicationLagWarning",
+        "HighAPILatency",
+        "StorageCompactionPending",
+        "CircuitBreakerHalfOpen",
+        "TrustRankDecayOverdue",
+    ],
+    &[
+        "CircuitBreakerOpen",
+        "QuarantineBacklogGrowing",
+        "NewNodeJoined",
+        "HighMemoryUsage",
+        "APIKeyRotationDue",
+        "GoldStandardCountLow",
+        "CertificateExpiringIn30Days",
+        "WALSegmentCountHigh",
+        "LowQueryThroughput",
+    ],
+];
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every metric that is exported or recorded, with its labels.
+fn known() -> BTreeMap<String, BTreeSet<String>> {
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut add = |name: String, labels: &[&str]| {
+        known.entry(name).or_default().extend(labels.iter().chain(&ADDED).map(ToString::to_string));
+    };
+    for row in stemedb_probe::catalog::METRICS {
+        for (name, labels) in row.names(NAMESPACE) {
+            if row.kind == stemedb_probe::catalog::Kind::Histogram {
+                add(format!("{name}_bucket"), &[&labels[..], &["le"]].concat());
+                add(format!("{name}_sum"), &labels);
+                add(format!("{name}_count"), &labels);
+            } else {
+                add(name, &labels);
+            }
+        }
+    }
+    for row in stemedb_metrics::catalog::METRICS {
+        let name = format!("{NAMESPACE}_{}", row.name);
+        if row.kind.word() == "histogram" {
+            add(format!("{name}_bucket"), &[row.labels, &["le"]].concat());
+            add(format!("{name}_sum"), row.labels);
+            add(format!("{name}_count"), row.labels);
+        } else {
+            add(name, row.labels);
+        }
+    }
+    add("up".into(), &[]);
+    for window in ["5m", "30m", "1h", "6h"] {
+        add(format!("{}{window}", slo::API_RATIO), &[]);
+        add(format!("{}{window}", slo::FSYNC_RATIO), &["target"]);
+    }
+    add("stemedb:disk_written_bytes:rate5m".into(), &["target", "device"]);
+    add("stemedb:written_bytes:rate5m".into(), &["target"]);
+    add("stemedb:write_amplification:ratio5m".into(), &["target", "device"]);
+    known
+}
+
+/// Looks at each part of an expression.
+struct Checker<'a> {
+    known: &'a BTreeMap<String, BTreeSet<String>>,
+    wrong: Vec<String>,
+    /// Labels of all selectors so far.
+    labels: BTreeSet<String>,
+}
+
+impl Checker<'_> {
+    fn labels_are_known(&mut self, what: &str, labels: &Labels, expr: &Expr) {
+        let mut below = Checker { known: self.known, wrong: Vec::new(), labels: BTreeSet::new() };
+        walk_expr(&mut below, expr).unwrap();
+        for label in &labels.labels {
+            if !below.labels.contains(label) {
+                self.wrong.push(format!("{what} ({label}): nothing in {expr} has that label"));
+            }
+        }
+    }
+}
+
+impl ExprVisitor for Checker<'_> {
+    type Error = std::convert::Infallible;
+
+    fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
+        let selector = match expr {
+            Expr::VectorSelector(selector) => Some(selector),
+            Expr::MatrixSelector(matrix) => Some(&matrix.vs),
+            Expr::Aggregate(aggregate) => {
+                if let Some(LabelModifier::Include(labels)) = &aggregate.modifier {
+                    self.labels_are_known("by", labels, &aggregate.expr);
+                }
+                None
+            }
+            Expr::Binary(binary) => {
+                if let Some(LabelModifier::Include(labels)) = binary.modifier.as_ref().and_then(|m| m.matching.as_ref())
+                {
+                    self.labels_are_known("on", labels, &binary.lhs);
+                    self.labels_are_known("on", labels, &binary.rhs);
+                }
+                None
+            }
+            _ => None,
+        };
+        let Some(selector) = selector else { return Ok(true) };
+        let name = selector.name.clone().unwrap_or_default();
+        match self.known.get(&name) {
+            None => self.wrong.push(format!("nothing exports {name}")),
+            Some(labels) => {
+                for matcher in selector.matchers.matchers.iter().filter(|matcher| !labels.contains(&matcher.name)) {
+                    self.wrong.push(format!("{name} has no label {}", matcher.name));
+                }
+                self.labels.extend(labels.iter().cloned());
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What is wrong with an expression.
+fn wrong(expr: &str) -> Vec<String> {
+    let known = known();
+    let mut checker = Checker { known: &known, wrong: Vec::new(), labels: BTreeSet::new() };
+    match parse(expr) {
+        Ok(expr) => drop(walk_expr(&mut checker, &expr)),
+        Err(error) => checker.wrong.push(error),
+    }
+    checker.wrong
+}
+
+/// The expressions of a rule file: blocks after `expr:`.
+fn expressions(text: &str) -> Vec<String> {
+    let (mut all, mut lines) = (Vec::new(), text.lines().peekable());
+    while let Some(line) = lines.next() {
+        let Some((before, after)) = line.split_once("expr: ") else { continue };
+        if !after.starts_with(['|', '>']) {
+            all.push(after.to_owned());
+            continue;
+        }
+        let mut block = String::new();
+        while let Some(line) = lines.next_if(|line| line.len() - line.trim_start().len() > before.len()) {
+            block += line.trim();
+            block.push('\n');
+        }
+        all.push(block);
+    }
+    all
+}
+
+#[test]
+fn a_planted_mistake_is_found() {
+    for (expr, word) in [
+        ("stemedb_wal_fsync_seconds", "nothing exports"),
+        ("rate(stemedb_wal_writes_total{class=\"wal\"}[5m])", "no label class"),
+        ("sum by (peer) (stemedb_cluster_quorum)", "peer"),
+        ("stemedb_cluster_quorum / on (device) stemedb_cluster_nodes_expected", "device"),
+        ("sum(", ""),
+    ] {
+        let found = wrong(expr);
+        assert!(!found.is_empty() && found[0].contains(word), "{expr}: {found:?}");
+    }
+    assert_eq!(wrong("sum by (job, le) (rate(stemedb_wal_fsync_latency_seconds_bucket{op=\"fsync\"}[5m]))"), [""; 0]);
+}
+
+#[test]
+fn every_metric_and_label_in_rules_is_exported() {
+    let mut seen = 0;
+    let generated =
+        files().into_iter().filter(|(name, _)| name.starts_with("prometheus/") && !name.ends_with("tests.yml"));
+    let by_hand = fs::read_to_string(deploy().join("prometheus/recording.yml")).unwrap();
+    for (name, text) in generated.chain([("prometheus/recording.yml".to_owned(), by_hand)]) {
+        for expr in expressions(&text) {
+            assert_eq!(wrong(&expr), [""; 0], "{name}: {expr}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, alerts::all().len() + 8 + 3, "every rule has an expression");
+}
+
+#[test]
+fn every_alert_that_was_asked_for_is_there_with_its_severity() {
+    let all = alerts::all();
+    for (severity, names) in Severity::ALL.into_iter().zip(ASKED) {
+        for name in names {
+            let found = all.iter().find(|alert| alert.name == *name).unwrap_or_else(|| panic!("no {name}"));
+            assert_eq!(found.severity, severity, "{name}");
+        }
+    }
+    let names: BTreeSet<&str> = all.iter().map(|alert| alert.name).collect();
+    assert_eq!(names.len(), all.len(), "two alerts have one name");
+    for alert in &all {
+        // As it is read: what stands in braces becomes a word.
+        let read = alert.summary.split("{{").map(|part| part.split("}}").last().unwrap().len()).sum::<usize>();
+        assert!(read < 100, "{}: {}", alert.name, alert.summary);
+        assert!(alert.description.ends_with(['.', '?']), "{}: {}", alert.name, alert.description);
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_no_runbook_is_without_one() {
+    let folder = deploy().join("runbooks");
+    let all: BTreeSet<String> = alerts::all().iter().map(|alert| format!("{}.md", alert.name)).collect();
+    let there: BTreeSet<String> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(there, all);
+    for name in &all {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        let title = name.trim_end_matches(".md");
+        let parts = ["## What it means", "## How to see it", "## What to do", "## How to know that it is over"];
+        assert!(text.starts_with(&format!("# {title}\n")) && parts.iter().all(|part| text.contains(part)), "{name}");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            assert!(folder.join(link).exists(), "{name} links to {link}");
+        }
+    }
+}
+
+#[test]
+fn what_is_generated_is_what_is_there() {
+    for (name, wanted) in files() {
+        let there = fs::read_to_string(deploy().join(&name)).unwrap_or_default();
+        assert!(there == wanted, "{name} is stale: run `cargo xtask kit`");
+    }
+}
