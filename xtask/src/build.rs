@@ -13,6 +13,8 @@ pub(crate) const WORKLOAD: &str = "target/release/stemedb-workload";
 pub(crate) const NODE: &str = "target/release/stemedb-node";
 /// Where its load is, from the top folder.
 pub(crate) const LOAD: &str = "target/release/stemedb-load";
+/// Where the stack is, from the top folder.
+pub(crate) const STACK: &str = "target/release/stemedb-stack";
 /// Where the bench is, from the top folder.
 pub(crate) const BENCH: &str = "target/release/stemedb-bench";
 /// Where the first process of a guest is, from the top folder.
@@ -43,6 +45,11 @@ pub(crate) fn workload() -> Result<()> {
 /// Builds the reference node and its load.
 pub(crate) fn node() -> Result<()> {
     release("stemedb-node")
+}
+
+/// Builds the stack.
+pub(crate) fn stack() -> Result<()> {
+    release("stemedb-stack")
 }
 
 /// Builds the bench.

@@ -14,6 +14,7 @@ mod process;
 mod run;
 mod setup;
 mod shell;
+mod stack;
 mod test;
 mod toolchain;
 mod view;
@@ -88,6 +89,12 @@ enum Task {
         /// The fixture's name, which ends with -amd64 or -arm64
         name: String,
     },
+    /// Run nodes under load, the agent, Prometheus and Alertmanager on loopback: `cargo xtask stack -- --help`
+    Stack {
+        /// Arguments of the stack
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Write what is generated in deploy/: rules, alerts and their tests
     Kit {
         /// Change nothing; exit with status 1 if a file is stale
@@ -134,6 +141,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Bench { arguments } => bench::command(&arguments),
         Task::Instructions(options) => vm::instructions::command(&options),
         Task::BtfFixture { file, name } => fixture::record(&file, &name).map(|()| ExitCode::SUCCESS),
+        Task::Stack { arguments } => stack::command(&arguments),
         Task::Kit { check } => kit::command(check),
         Task::Docs { check } => docs::command(check),
     }

@@ -27,6 +27,9 @@ const STEPS: &[(&str, bool, Action)] = &[
     }),
     ("cost of recording", true, || shell::run(shell::cargo().args(["bench", "-p", "stemedb-metrics"]))),
     ("cluster that is cut in two", false, || as_root(&["-p", "stemedb-node", "--test", "cluster", "--", "--ignored"])),
+    ("faults and alerts", false, || {
+        as_root(&["--release", "-p", "stemedb-stack", "--test", "live", "--", "--ignored", "--nocapture"])
+    }),
     ("kernel tests", false, || kernel_tests(&["--", "--test-threads=1"])),
     ("attached 1,000 times", false, || kernel_tests(&["--test", "attach", "--", "--test-threads=1", "--ignored"])),
     ("documents", true, docs::compare),

@@ -9,7 +9,7 @@ use promql_parser::label::Labels;
 use promql_parser::parser::{Expr, LabelModifier, parse};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use stemedb_kit::alerts::{self, Severity};
-use stemedb_kit::{files, slo};
+use stemedb_kit::{dashboards, files, slo};
 use stemedb_metrics::NAMESPACE;
 
 /// What Prometheus adds to each sample: `host` by the scrape configuration's relabelling.
@@ -199,8 +199,8 @@ fn a_planted_mistake_is_found() {
 #[test]
 fn every_metric_and_label_in_rules_is_exported() {
     let mut seen = 0;
-    let generated =
-        files().into_iter().filter(|(name, _)| name.starts_with("prometheus/") && !name.ends_with("tests.yml"));
+    let rules = |name: &str| name.contains("/alerts/") && !name.ends_with("tests.yml") || name.ends_with("/slo.yml");
+    let generated = files().into_iter().filter(|(name, _)| rules(name));
     let by_hand = fs::read_to_string(deploy().join("prometheus/recording.yml")).unwrap();
     for (name, text) in generated.chain([("prometheus/recording.yml".to_owned(), by_hand)]) {
         for expr in expressions(&text) {
@@ -253,5 +253,118 @@ fn what_is_generated_is_what_is_there() {
     for (name, wanted) in files() {
         let there = fs::read_to_string(deploy().join(&name)).unwrap_or_default();
         assert!(there == wanted, "{name} is stale: run `cargo xtask kit`");
+    }
+}
+
+/// Grafana's variables for durations, as some durations.
+fn without_variables(expr: &str) -> String {
+    expr.replace("$__rate_interval", "5m").replace("$__range", "1h")
+}
+
+#[test]
+fn every_metric_and_label_on_boards_is_exported() {
+    let mut seen = 0;
+    for board in dashboards::all() {
+        for query in board.rows.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.queries) {
+            assert_eq!(wrong(&without_variables(&query.expr)), [""; 0], "{}: {}", board.title, query.expr);
+            seen += 1;
+        }
+        for variable in &board.variables {
+            let inside = variable.values.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).unwrap();
+            let (selector, label) = inside.rsplit_once(", ").unwrap();
+            // Whoever has a series has the label.
+            assert_eq!(wrong(&format!("sum by ({label}) ({selector})")), [""; 0], "{}: {}", board.title, variable.name);
+        }
+    }
+    assert!(seen > 60, "{seen} queries");
+}
+
+#[test]
+fn every_panel_says_what_it_shows_and_uses_the_variables_of_its_board() {
+    for board in dashboards::all() {
+        let known: BTreeSet<&str> = board.variables.iter().map(|variable| variable.name).collect();
+        let mut titles = BTreeSet::new();
+        for panel in board.rows.iter().flat_map(|(_, panels)| panels) {
+            assert!(titles.insert(panel.title), "{}: two panels are called {}", board.title, panel.title);
+            assert!(panel.about.ends_with('.') && !panel.queries.is_empty() && panel.width <= 24, "{}", panel.title);
+            for name in panel.runbooks {
+                assert!(alerts::all().iter().any(|alert| alert.name == *name), "{}: no runbook {name}", panel.title);
+            }
+            for query in &panel.queries {
+                let used = query
+                    .expr
+                    .split('$')
+                    .skip(1)
+                    .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+                for name in used.filter_map(|mut words| words.next()).filter(|name| !name.starts_with("__")) {
+                    assert!(known.contains(name), "{}: {} has no variable {name}", board.title, panel.title);
+                }
+            }
+        }
+    }
+}
+
+/// What operators asked for, by board: words of titles.
+const PANELS: [(&str, &[&str]); 4] = [
+    (
+        "stemedb-storage",
+        &[
+            "WAL fsync latency",
+            "WAL disk",
+            "WAL writes",
+            "WAL bytes written",
+            "WAL errors",
+            "Storage operation latency",
+            "Index look-up latency",
+            "Storage operations",
+        ],
+    ),
+    (
+        "stemedb-cluster",
+        &[
+            "Node status",
+            "Replication lag by peer",
+            "Sync operations",
+            "Merkle diff size",
+            "Converged",
+            "Gossip messages",
+        ],
+    ),
+    (
+        "stemedb-sli",
+        &[
+            "Request rate by endpoint",
+            "Request latency, all of it",
+            "Errors by type",
+            "Availability",
+            "Status",
+            "Request latency",
+            "Circuit breakers",
+        ],
+    ),
+    (
+        "stemedb-correlation",
+        &[
+            "API latency over the log's fsync",
+            "Time in fsync, by phase",
+            "Queue and device",
+            "Write amplification",
+            "Errors",
+            "The longest fsync",
+        ],
+    ),
+];
+
+#[test]
+fn every_panel_that_was_asked_for_is_there() {
+    let refresh = [("stemedb-storage", "30s"), ("stemedb-cluster", "10s"), ("stemedb-sli", "15s")];
+    for (uid, titles) in PANELS {
+        let board = dashboards::all().into_iter().find(|board| board.uid == uid).unwrap();
+        for title in titles {
+            let found = board.rows.iter().flat_map(|(_, panels)| panels).any(|panel| panel.title.starts_with(title));
+            assert!(found, "{uid} has no {title}");
+        }
+        let wanted = refresh.iter().find(|(one, _)| *one == uid).map_or(board.refresh, |(_, refresh)| refresh);
+        assert_eq!(board.refresh, wanted, "{uid}");
     }
 }

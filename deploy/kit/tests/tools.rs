@@ -29,6 +29,21 @@ fn rules_are_rules() {
 }
 
 #[test]
+fn each_way_to_find_targets_is_a_configuration() {
+    let folder = deploy().join("prometheus");
+    for name in ["prometheus.yml", "prometheus-files.yml"] {
+        run("promtool", &folder, &["check", "config", "--lint-fatal", name]);
+    }
+    // Debian's Prometheus is built without Kubernetes: all but the lines that name it is looked at.
+    let text = fs::read_to_string(folder.join("prometheus-kubernetes.yml")).unwrap();
+    let found = "kubernetes_sd_configs:\n      - role: pod\n";
+    assert_eq!(text.matches(found).count(), 2);
+    let copy = tempfile::Builder::new().suffix(".yml").tempfile_in(&folder).unwrap();
+    fs::write(copy.path(), text.replace(found, "static_configs: []\n")).unwrap();
+    run("promtool", &folder, &["check", "config", "--lint-fatal", copy.path().to_str().unwrap()]);
+}
+
+#[test]
 fn every_alert_fires_when_it_should_and_only_then() {
     let folder = deploy().join("prometheus/alerts");
     run("promtool", &folder, &["test", "rules", "tests.yml"]);

@@ -15,7 +15,7 @@ use crate::slo;
 use crate::yaml::{self, quoted};
 
 /// Where the runbooks are.
-const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/deploy/runbooks");
+pub const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/deploy/runbooks");
 
 /// How soon somebody must look, and who is told: `deploy/alertmanager`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

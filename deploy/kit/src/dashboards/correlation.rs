@@ -1,0 +1,89 @@
+//! Kernel and API Correlation, from top to bottom: is the API slow; is it the log; is it the disk, the journal, the scheduler, or none of them;
+//! which file, which device.
+
+use stemedb_probe::catalog::Id as Agent;
+
+use super::model::{Board, Shape, panel};
+use super::{
+    OF_AGENT, OF_DISK, WINDOW, fsync_latency, of_agents, of_nodes, quantile, rate, request_duration, requests, with,
+};
+use crate::names::{agent, file};
+
+pub(super) fn board() -> Board {
+    let target = with(OF_AGENT, "");
+    let classes = with(OF_AGENT, "class=~\"$class\"");
+    let disks = with(OF_DISK, "");
+    let of_target = with(OF_DISK, "target=~\"$target\", class=~\"$class\"");
+    let phases = agent(Agent::FsyncPhase);
+    let disk = agent(Agent::DiskLatency);
+    Board {
+        uid: "stemedb-correlation",
+        title: "StemeDB: Kernel and API",
+        about: "From top to bottom: is the API slow; is it the write-ahead log; is it the disk, the journal, the scheduler, or none of them; which device, which files.",
+        refresh: "10s",
+        variables: [of_nodes(), of_agents(&["class", "device"])].concat(),
+        rows: vec![
+            ("Is the API slow, and is it the log?", vec![
+                panel("API latency over the log's fsync", Shape::Lines, "s", "Requests that write (POST, PUT, DELETE) and the sync calls of the log below them, on one axis. Both rise: the log. Only the API: the program. Only the fsync: few requests wait for it, so far.")
+                    .ask(quantile(0.99, &request_duration(), &requests("method=~\"POST|PUT|DELETE\", path!~\"/v1/peer/.*\""), ""), "API writes, p99")
+                    .ask(quantile(0.5, &request_duration(), &requests("method=~\"POST|PUT|DELETE\", path!~\"/v1/peer/.*\""), ""), "API writes, p50")
+                    .ask(quantile(0.99, &fsync_latency(), &target, ""), "WAL fsync, p99")
+                    .ask(quantile(0.5, &fsync_latency(), &target, ""), "WAL fsync, p50")
+                    .coloured(&[(0.1, "orange"), (0.5, "red")]).wide(16).runbooks(&["HighAPILatency", "APISlowDiskFast", "DiskSlowAPIFast"]),
+                panel("The longest fsync", Shape::Figure, "s", "Of the log, since the agent began.")
+                    .ask(format!("max({}{target})", agent(Agent::FsyncLatencyMax)), "longest").coloured(&[(0.1, "orange"), (1.0, "red")]).wide(4),
+                panel("Fsyncs of the log", Shape::Figure, "ops", "Sync calls of the log, a second.").ask(rate(&format!("{}_count", fsync_latency()), &target, "job"), "syncs").wide(4),
+            ]),
+            ("Where does the log's time go?", vec![
+                panel("Time in fsync, by phase", Shape::Stacked, "s", "Seconds a second that threads spent in sync calls of the log, divided to the nanosecond: flush and device are the disk, journal the file system's commit, queue other I/O before it, cpu and runqueue the processor, other is not known.")
+                    .ask(rate(&phases, &target, "phase"), "{{phase}}").runbooks(&["WALFsyncBurnFast"]),
+                panel("Shares of the phases", Shape::Pie, "s", "Over the time that is shown.")
+                    .ask(format!("sum by (phase) (increase({phases}{target}[$__range]))"), "{{phase}}").wide(12),
+                panel("One fsync, on average", Shape::Stacked, "s", "The mean sync call of the log, divided: as high as the mean is long.")
+                    .ask(
+                        format!(
+                            "{} / on () group_left () sum(rate({}_count{target}[{WINDOW}]))",
+                            rate(&phases, &target, "phase"),
+                            fsync_latency()
+                        ),
+                        "{{phase}}",
+                    ),
+                panel("From write to durable", Shape::Lines, "s", "From the first write that no sync has covered to the return of the one that does.")
+                    .ask(quantile(0.5, &agent(Agent::FlushLatency), &target, ""), "p50")
+                    .ask(quantile(0.99, &agent(Agent::FlushLatency), &target, ""), "p99"),
+            ]),
+            ("Is it the disk?", vec![
+                panel("Queue and device (p99)", Shape::Lines, "s", "Block requests in the block layer, and at the device. Queue high and device low: too much at once, or somebody else's.")
+                    .ask(quantile(0.99, &disk, &disks, "device, op, stage"), "{{device}} {{op}} {{stage}}"),
+                panel("Cache flushes (p99)", Shape::Lines, "s", "Each fsync waits for one.")
+                    .ask(quantile(0.99, &agent(Agent::DiskFlushLatency), &disks, "device"), "{{device}}")
+                    .coloured(&[(0.05, "orange")]).runbooks(&["DiskFlushSlow"]),
+                panel("Whose I/O is it?", Shape::Stacked, "Bps", "Bytes written by target, class and way: `writeback` and `journal` come later than the call that caused them.")
+                    .ask(rate(&agent(Agent::DiskBytes), &with(OF_DISK, "op=\"write\""), "target, class, origin"), "{{target}} {{class}} {{origin}}"),
+                panel("Write amplification", Shape::Lines, "short", "Bytes that the disk wrote for each that the database wrote.")
+                    .ask("stemedb:write_amplification:ratio5m{host=~\"$host\", target=~\"$target\", device=~\"$device\"}", "{{target}} {{device}}"),
+                panel("Requests", Shape::Lines, "iops", "Block requests of the target's files.")
+                    .ask(rate(&agent(Agent::DiskIos), &of_target, "device, op"), "{{device}} {{op}}"),
+                panel("Errors", Shape::Lines, "short", "Failed block requests, writes and syncs, and errors of writing back. There should be none.")
+                    .ask(format!("sum by (device, op, error) (increase({}{disks}[{WINDOW}]))", agent(Agent::DiskErrors)), "{{device}} {{op}} {{error}}")
+                    .ask(format!("sum by (op, error) (increase({}{target}[{WINDOW}]))", agent(Agent::WriteErrors)), "wal {{op}} {{error}}")
+                    .ask(format!("sum by (class) (increase({}{target}[{WINDOW}]))", agent(Agent::WritebackErrors)), "writeback {{class}}")
+                    .coloured(&[(1.0, "red")]).runbooks(&["DiskErrors", "WritebackErrors", "WALFsyncFailure"]),
+            ]),
+            ("Which files?", vec![
+                panel("Fsync by class (p99)", Shape::Lines, "s", "The database's other files.")
+                    .ask(quantile(0.99, &file(Agent::FsyncLatency), &classes, "class"), "{{class}}"),
+                panel("Bytes written by class", Shape::Stacked, "Bps", "Calls that write to the database's other files.")
+                    .ask(rate(&file(Agent::BytesWritten), &classes, "class"), "{{class}}"),
+            ]),
+            ("Can I trust this?", vec![
+                panel("Lost events", Shape::Lines, "short", "What is missing from the figures above. The slowest calls by name are at the agent's /api/v1/slow, and `stemedb-probe trace` shows them as they end.")
+                    .ask(format!("sum by (reason) (increase({}{{job=\"stemedb-probe\", host=~\"$host\"}}[{WINDOW}]))", agent(Agent::Lost)), "{{reason}}")
+                    .runbooks(&["ProbeSamplesLost"]),
+                panel("What the agent sees", Shape::Table, "short", "Each capability, and the hook that gives it; 0 for what this kernel does not allow.")
+                    .ask(format!("max by (host, capability, hook) ({}{{job=\"stemedb-probe\", host=~\"$host\"}})", agent(Agent::Capability)), "")
+                    .runbooks(&["ProbeCapabilityDegraded"]),
+            ]),
+        ],
+    }
+}

@@ -1,0 +1,100 @@
+//! Four boards for Grafana, each with a file of its own.
+
+mod cluster;
+mod correlation;
+mod model;
+mod sli;
+mod storage;
+
+use stemedb_metrics::catalog::Id as Node;
+use stemedb_probe::catalog::Id as Agent;
+
+use crate::names::{AGENT_JOB, NODE_JOB, agent, node};
+
+pub use model::{Board, Panel, Query, Shape, Variable};
+
+/// What queries of the node's own metrics are limited to.
+const OF_NODE: &str = "job=~\"$job\", instance=~\"$instance\"";
+/// What queries of the agent's are: of the same machines, by their label `host`.
+const OF_AGENT: &str = "job=\"stemedb-probe\", host=~\"$host\", target=~\"$target\"";
+/// The same for disks.
+const OF_DISK: &str = "job=\"stemedb-probe\", host=~\"$host\", device=~\"$device\"";
+/// The window of rates, which Grafana chooses by the time that is shown.
+const WINDOW: &str = "$__rate_interval";
+
+/// Every board.
+#[must_use]
+pub fn all() -> Vec<Board> {
+    vec![storage::board(), cluster::board(), sli::board(), correlation::board()]
+}
+
+/// A selector of more labels.
+fn with(base: &str, more: &str) -> String {
+    if more.is_empty() { format!("{{{base}}}") } else { format!("{{{base}, {more}}}") }
+}
+
+/// A rate, summed by some labels.
+fn rate(name: &str, selector: &str, by: &str) -> String {
+    format!("sum by ({by}) (rate({name}{selector}[{WINDOW}]))")
+}
+
+/// A quantile of a histogram, by some labels beside `le`.
+fn quantile(quantile: f64, name: &str, selector: &str, by: &str) -> String {
+    let by = if by.is_empty() { "le".to_owned() } else { format!("{by}, le") };
+    format!("histogram_quantile({quantile}, sum by ({by}) (rate({name}_bucket{selector}[{WINDOW}])))")
+}
+
+/// The three quantiles of a histogram as queries of one panel.
+fn quantiles(panel: Panel, name: &str, selector: &str) -> Panel {
+    panel
+        .ask(quantile(0.5, name, selector, ""), "p50")
+        .ask(quantile(0.95, name, selector, ""), "p95")
+        .ask(quantile(0.99, name, selector, ""), "p99")
+}
+
+/// The variables: which of the nodes.
+fn of_nodes() -> Vec<Variable> {
+    let up = format!("up{{job=~\"{NODE_JOB}.*\"}}");
+    vec![
+        Variable { name: "job", label: "Job", values: format!("label_values({up}, job)") },
+        Variable { name: "instance", label: "Node", values: "label_values(up{job=~\"$job\"}, instance)".into() },
+    ]
+}
+
+/// The variables: which machines and targets of the agents, and more of theirs.
+fn of_agents(more: &[&'static str]) -> Vec<Variable> {
+    let targets = agent(Agent::Targets);
+    let mut all = vec![
+        Variable { name: "host", label: "Host", values: format!("label_values(up{{job=\"{AGENT_JOB}\"}}, host)") },
+        Variable {
+            name: "target",
+            label: "Target",
+            values: format!("label_values({targets}{{host=~\"$host\"}}, target)"),
+        },
+    ];
+    for name in more {
+        let values = match *name {
+            "class" => format!("label_values({}{{host=~\"$host\"}}, class)", agent(Agent::DiskBytes)),
+            _ => format!("label_values({}{{host=~\"$host\"}}, device)", agent(Agent::DiskIos)),
+        };
+        let label = if *name == "class" { "Class" } else { "Device" };
+        all.push(Variable { name, label, values });
+    }
+    all
+}
+
+/// The API's own requests, of the nodes that are chosen.
+fn requests(more: &str) -> String {
+    let base = with(OF_NODE, "path!=\"/metrics\"");
+    if more.is_empty() { base } else { base.replace('}', &format!(", {more}}}")) }
+}
+
+/// The histogram of requests.
+fn request_duration() -> String {
+    node(Node::HttpDuration)
+}
+
+/// The histogram of the log's sync calls.
+fn fsync_latency() -> String {
+    agent(Agent::FsyncLatency)
+}

@@ -1,0 +1,59 @@
+//! SLI and Availability: what clients see.
+
+use stemedb_metrics::catalog::Id as Node;
+
+use super::model::{Board, Shape, panel};
+use super::{OF_NODE, WINDOW, of_nodes, quantiles, rate, request_duration, requests, with};
+use crate::names::node;
+use crate::slo;
+
+pub(super) fn board() -> Board {
+    let nodes = with(OF_NODE, "");
+    let count = format!("{}_count", request_duration());
+    let all = requests("");
+    let failed = requests("status=~\"5..\"");
+    Board {
+        uid: "stemedb-sli",
+        title: "StemeDB: SLI and Availability",
+        about: "How many requests, how fast, how many fail, and what is left of the error budget.",
+        refresh: "15s",
+        variables: of_nodes(),
+        rows: vec![
+            ("Availability", vec![
+                panel("Availability", Shape::Gauge, "percentunit", "The share of requests that did not fail (status below 500), in the time that is shown.")
+                    .ask(format!("1 - (sum(increase({count}{failed}[$__range])) or vector(0)) / sum(increase({count}{all}[$__range]))"), "available")
+                    .coloured(&[(0.0, "red"), (0.99, "orange"), (0.999, "green")]).wide(5).runbooks(&["APIAvailabilityBurnFast"]),
+                panel("Requests", Shape::Figure, "reqps", "All routes.").ask(rate(&count, &all, "job"), "{{job}}").wide(4),
+                panel("In flight", Shape::Figure, "short", "Requests that have begun and not ended.")
+                    .ask(format!("sum({}{nodes})", node(Node::HttpInFlight)), "in flight").wide(3),
+                panel("Error budget burn", Shape::Lines, "short", "How many times as fast as allowed the error budget of a month is used up: above 1 it does not last.")
+                    .ask(format!("{}1h / 0.001", slo::API_RATIO), "API, one hour")
+                    .ask(format!("{}6h / 0.001", slo::API_RATIO), "API, six hours")
+                    .ask(format!("{}1h / 0.01", slo::FSYNC_RATIO), "fsyncs of {{target}}, one hour")
+                    .coloured(&[(6.0, "orange"), (14.4, "red")]).runbooks(&["APIAvailabilityBurnFast", "WALFsyncBurnFast"]),
+                panel("Status", Shape::Pie, "short", "Answers by status, in the time that is shown.")
+                    .ask(format!("sum by (status) (increase({count}{all}[$__range]))"), "{{status}}"),
+                panel("Errors by type", Shape::Stacked, "ops", "As each error counts itself.")
+                    .ask(rate(&node(Node::Errors), &nodes, "type, layer"), "{{layer}}: {{type}}").wide(16).runbooks(&["HighAPIErrorRate"]),
+            ]),
+            ("Requests", vec![
+                panel("Request rate by endpoint", Shape::Stacked, "reqps", "By method and template of the path.")
+                    .ask(rate(&count, &all, "method, path"), "{{method}} {{path}}"),
+                quantiles(
+                    panel("Request latency", Shape::Lines, "s", "All routes: from the request to the last byte of the answer.").coloured(&[(0.5, "orange")]),
+                    &request_duration(), &all,
+                ).runbooks(&["HighAPILatency"]),
+                panel("Request latency, all of it", Shape::Heatmap, "s", "How many requests took how long.")
+                    .ask(format!("sum by (le) (increase({}_bucket{all}[{WINDOW}]))", request_duration()), "{{le}}"),
+                panel("Slowest endpoints (p99)", Shape::Lines, "s", "The five routes with the highest p99.")
+                    .ask(format!("topk(5, {})", super::quantile(0.99, &request_duration(), &all, "method, path")), "{{method}} {{path}}"),
+            ]),
+            ("Trust", vec![
+                panel("Circuit breakers", Shape::Stacked, "short", "By state.")
+                    .ask(format!("sum by (state) ({}{nodes})", node(Node::Breakers)), "{{state}}").runbooks(&["CircuitBreakerHalfOpen", "CircuitBreakerOpen"]),
+                panel("Quarantine", Shape::Lines, "short", "Votes that are held back, as each node has them.")
+                    .ask(format!("max by (instance) ({}{nodes})", node(Node::Quarantined)), "{{instance}}").runbooks(&["QuarantineBacklogGrowing"]),
+            ]),
+        ],
+    }
+}
