@@ -10,7 +10,6 @@ pub mod slo;
 pub mod yaml;
 
 use alerts::Severity;
-use names::{AGENT_JOB, NODE_JOB};
 
 /// Every file that is generated, below deploy/, with what is in it.
 #[must_use]
@@ -24,8 +23,8 @@ pub fn files() -> Vec<(String, String)> {
         ("prometheus/prometheus.yml".to_owned(), scrape::fixed(&places)),
         ("prometheus/prometheus-files.yml".to_owned(), scrape::from_files()),
         ("prometheus/prometheus-kubernetes.yml".to_owned(), scrape::from_kubernetes()),
-        (format!("prometheus/targets/{NODE_JOB}.yml"), scrape::targets(&places.nodes)),
-        (format!("prometheus/targets/{AGENT_JOB}.yml"), scrape::targets(&places.agents)),
+        ("prometheus/targets/nodes.yml".to_owned(), scrape::targets(&places.nodes)),
+        ("prometheus/targets/agents.yml".to_owned(), scrape::targets(&places.agents)),
     ];
     files.extend(alerts);
     for board in dashboards::all() {

@@ -33,7 +33,7 @@ pub fn request_p99(by: &str) -> String {
 #[must_use]
 pub fn grown(name: &str, selector: &str, by: &str) -> String {
     format!(
-        "{} > 0\nor\nsum by ({by}) ({name}{selector} unless {name}{selector} offset 5m) > 0",
+        "{} > 0\nor\nsum by ({by}) (({name}{selector} unless {name}{selector} offset 5m) and on (job, instance) (up offset 5m == 1)) > 0",
         increase(name, selector, by)
     )
 }
@@ -44,5 +44,5 @@ pub fn rate(name: &str, selector: &str, by: &str, window: &str) -> String {
     format!("sum by ({by}) (rate({name}{selector}[{window}]))")
 }
 
-/// The API's own requests: what Prometheus asks is none of them.
-pub const API: &str = "{path!=\"/metrics\"}";
+/// The requests of clients: what Prometheus, load balancers and other nodes ask is none of them.
+pub const API: &str = "{path!~\"/metrics|/healthz|/readyz|/v1/peer/.*\"}";

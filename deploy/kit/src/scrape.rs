@@ -69,11 +69,11 @@ pub fn fixed(places: &Places) -> String {
 /// With targets from files, which Prometheus reads anew when they change.
 #[must_use]
 pub fn from_files() -> String {
-    let job = |name: &str| {
-        format!("  - job_name: {name}\n    file_sd_configs:\n      - files: [targets/{name}*.yml]\n{HOST}")
+    let job = |name: &str, files: &str| {
+        format!("  - job_name: {name}\n    file_sd_configs:\n      - files: [targets/{files}*.yml]\n{HOST}")
     };
     let about = "# Targets are in targets/*.yml, which Prometheus reads anew when they change.\n";
-    head(&Places::default(), about) + &job(NODE_JOB) + &job(AGENT_JOB)
+    head(&Places::default(), about) + &job(NODE_JOB, "nodes") + &job(AGENT_JOB, "agents")
 }
 
 /// With targets that Kubernetes knows.
@@ -81,7 +81,9 @@ pub fn from_files() -> String {
 pub fn from_kubernetes() -> String {
     let job = |name: &str| format!("  - job_name: {name}\n{}", PODS.replace("JOB", name));
     let about = "# Targets are pods with the label app.kubernetes.io/name=JOB and a port that is called metrics; the agents are a DaemonSet.\n";
-    head(&Places::default(), about) + &job(NODE_JOB) + &job(AGENT_JOB)
+    // A service of the same namespace.
+    let places = Places { alertmanagers: vec!["alertmanager:9093".into()], ..Places::default() };
+    head(&places, about) + &job(NODE_JOB) + &job(AGENT_JOB)
 }
 
 /// An example of a file of targets.

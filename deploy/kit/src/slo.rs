@@ -15,6 +15,8 @@ use crate::yaml;
 const API_BUDGET: f64 = 0.001;
 /// The share of fsyncs of the log that may take longer than [`FSYNC_BOUND`].
 const FSYNC_BUDGET: f64 = 0.01;
+/// Requests of a window, of which a share means something: of fewer, one that fails is too much of it.
+const REQUESTS: u32 = 100;
 /// A bound of the histogram, as it is written there: an eighth of a second.
 const FSYNC_BOUND: &str = "0.125";
 
@@ -75,6 +77,13 @@ fn burns(ratio: &str, budget: f64, burn: &Burn) -> String {
     format!("{ratio}{} > {limit}\nand\n{ratio}{} > {limit}", burn.long, burn.short)
 }
 
+/// The same for the API, where there are enough requests for a share to mean something.
+fn api_burns(burn: &Burn) -> String {
+    let requests = format!("{}_count", node(Node::HttpDuration));
+    let all = format!("sum by (job) (increase({requests}{API}[{}]))", burn.long);
+    format!("{}\nand\n{all} > {REQUESTS}", burns(API_RATIO, API_BUDGET, burn))
+}
+
 const API_SERIES: [&str; 2] = [
     "stemedb_http_request_duration_seconds_count{job=\"stemedb\", instance=\"a:18180\", method=\"POST\", path=\"/v1/vote\", status=\"201\"}",
     "stemedb_http_request_duration_seconds_count{job=\"stemedb\", instance=\"a:18180\", method=\"POST\", path=\"/v1/vote\", status=\"503\"}",
@@ -92,7 +101,7 @@ pub(crate) fn alerts() -> Vec<Alert> {
             severity: Severity::Critical,
             component: "api",
             subject: "api-availability",
-            expr: burns(API_RATIO, API_BUDGET, &FAST),
+            expr: api_burns(&FAST),
             wait: "2m",
             summary: "{{ $labels.job }} fails so often that a month's error budget is gone in two days",
             description: "{{ $value | humanizePercentage }} of the requests of an hour failed; 0.1% may.",
@@ -115,7 +124,7 @@ pub(crate) fn alerts() -> Vec<Alert> {
             severity: Severity::Warning,
             component: "api",
             subject: "api-availability",
-            expr: burns(API_RATIO, API_BUDGET, &SLOW),
+            expr: api_burns(&SLOW),
             wait: "15m",
             summary: "{{ $labels.job }} fails so often that a month's error budget is gone in five days",
             description: "{{ $value | humanizePercentage }} of the requests of six hours failed; 0.1% may.",

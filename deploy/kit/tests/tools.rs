@@ -34,6 +34,13 @@ fn each_way_to_find_targets_is_a_configuration() {
     for name in ["prometheus.yml", "prometheus-files.yml"] {
         run("promtool", &folder, &["check", "config", "--lint-fatal", name]);
     }
+    let text = fs::read_to_string(folder.join("prometheus-files.yml")).unwrap();
+    for (job, own, other) in [("stemedb", "nodes", "agents"), ("stemedb-probe", "agents", "nodes")] {
+        let (_, rest) = text.split_once(&format!("job_name: {job}\n")).unwrap();
+        let pattern = rest.lines().find(|line| line.contains("files:")).unwrap();
+        assert!(pattern.contains(&format!("targets/{own}*.yml")) && !pattern.contains(other), "{job}: {pattern}");
+        assert!(folder.join(format!("targets/{own}.yml")).exists());
+    }
     // Debian's Prometheus is built without Kubernetes: all but the lines that name it is looked at.
     let text = fs::read_to_string(folder.join("prometheus-kubernetes.yml")).unwrap();
     let found = "kubernetes_sd_configs:\n      - role: pod\n";

@@ -4,7 +4,7 @@ use stemedb_probe::catalog::Id as Agent;
 
 use super::thresholds::LOST;
 use super::{Alert, Fires, Severity, Silent};
-use crate::names::{AGENT_JOB, agent};
+use crate::names::{AGENT_JOB, agent, file};
 use crate::promql::rate;
 
 pub(super) fn alerts() -> Vec<Alert> {
@@ -37,7 +37,7 @@ fn probe_down() -> Alert {
 }
 
 fn probe_capability_degraded() -> Alert {
-    let (by, capability) = ("job, instance", agent(Agent::Capability));
+    let (by, capability) = ("job, host", agent(Agent::Capability));
     Alert {
         name: "ProbeCapabilityDegraded",
         severity: Severity::Warning,
@@ -47,38 +47,38 @@ fn probe_capability_degraded() -> Alert {
             "sum by ({by}, capability) ({capability}) == 0\nand on ({by}, capability)\nsum by ({by}, capability) (max_over_time({capability}[1d])) > 0"
         ),
         wait: "5m",
-        summary: "The agent {{ $labels.instance }} sees less than it did: {{ $labels.capability }}",
+        summary: "The agent on {{ $labels.host }} sees less than it did: {{ $labels.capability }}",
         description: "`stemedb-probe doctor` tells why, and how to get it back. A new kernel or new settings, most likely.",
         fires: Fires {
             series: &[
                 (
-                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", capability=\"journal\", hook=\"jbd2\"}",
+                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", capability=\"journal\", hook=\"jbd2\"}",
                     "1 1 _x20",
                 ),
                 (
-                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", capability=\"journal\", hook=\"\"}",
+                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", capability=\"journal\", hook=\"\"}",
                     "_ _ 0x30",
                 ),
             ],
             not_yet: "10m",
             at: "11m",
-            labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("capability", "journal")],
-            summary: "The agent a:18190 sees less than it did: journal",
+            labels: &[("job", "stemedb-probe"), ("host", "a"), ("capability", "journal")],
+            summary: "The agent on a sees less than it did: journal",
             description: "`stemedb-probe doctor` tells why, and how to get it back. A new kernel or new settings, most likely.",
         },
         silent: Silent {
             // One that this kernel never had, and one that goes on by another hook.
             series: &[
                 (
-                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", capability=\"msync_file\", hook=\"\"}",
+                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", capability=\"msync_file\", hook=\"\"}",
                     "0x40",
                 ),
                 (
-                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", capability=\"fsync\", hook=\"fentry\"}",
+                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", capability=\"fsync\", hook=\"fentry\"}",
                     "1 1 _x40",
                 ),
                 (
-                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", capability=\"fsync\", hook=\"tracepoint\"}",
+                    "stemedb_probe_capability{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", capability=\"fsync\", hook=\"tracepoint\"}",
                     "_ _ 1x40",
                 ),
             ],
@@ -89,21 +89,26 @@ fn probe_capability_degraded() -> Alert {
 
 fn probe_samples_lost() -> Alert {
     let by = "job, instance";
-    let counted = [agent(Agent::DiskIos), agent(Agent::Writes), format!("{}_count", agent(Agent::FsyncLatency))];
-    let counted = counted.map(|name| rate(&name, "", by, "5m")).join(" + ");
+    let syncs = [agent(Agent::FsyncLatency), file(Agent::FsyncLatency)].map(|name| format!("{name}_count"));
+    let counted = [agent(Agent::DiskIos), agent(Agent::Writes), file(Agent::Writes)].into_iter().chain(syncs);
+    // Each has labels of its own, so that none takes another's place.
+    let counted = counted.map(|name| format!("rate({name}[5m])")).collect::<Vec<_>>().join("\n  or\n  ");
     Alert {
         name: "ProbeSamplesLost",
         severity: Severity::Warning,
         component: "agent",
         subject: "agent-lost",
-        expr: format!("{}\n/\n({counted})\n> {LOST}", rate(&agent(Agent::Lost), "", by, "5m")),
+        expr: format!(
+            "{}\n/\n(sum by ({by}) (\n  {counted}\n) > 0)\n> {LOST}",
+            rate(&agent(Agent::Lost), "{reason!~\"class_depth|msync_file|slow_full\"}", by, "5m")
+        ),
         wait: "5m",
         summary: "The agent {{ $labels.instance }} loses events",
         description: "{{ $value | humanizePercentage }} of what it should have counted is missing. stemedb_probe_lost_total tells what, and the documentation of its reasons why.",
         fires: Fires {
             series: &[
                 (
-                    "stemedb_probe_lost_total{job=\"stemedb-probe\", instance=\"a:18190\", reason=\"ring_full\"}",
+                    "stemedb_probe_lost_total{job=\"stemedb-probe\", instance=\"a:18190\", reason=\"events_full\"}",
                     "0+2x30",
                 ),
                 (
@@ -128,7 +133,7 @@ fn probe_samples_lost() -> Alert {
         silent: Silent {
             series: &[
                 (
-                    "stemedb_probe_lost_total{job=\"stemedb-probe\", instance=\"a:18190\", reason=\"ring_full\"}",
+                    "stemedb_probe_lost_total{job=\"stemedb-probe\", instance=\"a:18190\", reason=\"events_full\"}",
                     "0+9x30",
                 ),
                 (

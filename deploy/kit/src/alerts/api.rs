@@ -2,7 +2,7 @@
 
 use stemedb_metrics::catalog::Id as Node;
 
-use super::thresholds::{FSYNC, QUERIES, REFUSED, REQUEST};
+use super::thresholds::{FEW, FSYNC, QUERIES, REFUSED, REQUEST};
 use super::{Alert, Fires, Severity, Silent};
 use crate::names::{NODE_JOB, node};
 use crate::promql::{API, fsync_p99, rate, request_p99};
@@ -42,13 +42,14 @@ fn api_down() -> Alert {
 
 fn high_api_error_rate() -> Alert {
     let requests = format!("{}_count", node(Node::HttpDuration));
+    let all = rate(&requests, API, "job, instance", "5m");
     let refused = rate(&requests, &API.replace('}', ", status=~\"[45]..\"}"), "job, instance", "5m");
     Alert {
         name: "HighAPIErrorRate",
         severity: Severity::Warning,
         component: "api",
         subject: "api-errors",
-        expr: format!("{refused}\n/\n{}\n> {REFUSED}", rate(&requests, API, "job, instance", "5m")),
+        expr: format!("{refused}\n/\n({all} > {FEW})\n> {REFUSED}"),
         wait: "2m",
         summary: "{{ $labels.instance }} refuses or fails many requests",
         description: "{{ $value | humanizePercentage }} of the requests of five minutes had a status of 400 or more. Who is at fault, the statuses tell: 4.. the clients, 5.. the node.",
@@ -227,7 +228,7 @@ fn low_query_throughput() -> Alert {
         component: "api",
         subject: "throughput",
         expr: format!(
-            "{} < {QUERIES}",
+            "({} or 0 * sum by (job) (up{{job=\"{NODE_JOB}\"}} == 1)) < {QUERIES}",
             rate(
                 &node(Node::HttpRequests),
                 "{method=\"GET\", path=~\"/v1/.*\", path!~\"/v1/(admin|peer)/.*\"}",

@@ -7,6 +7,9 @@ use super::{Alert, Fires, Severity, Silent};
 use crate::names::agent;
 use crate::promql::{fsync_p99, grown, quantile, request_p99};
 
+/// Failures that are a fault: a disk that refuses to discard or to write zeroes by itself is asked in another way, and `again` is asked again.
+const REAL_ERRORS: &str = "{op!~\"discard|write_zeroes\", error!~\"notsupp|again|EOPNOTSUPP|EAGAIN\"}";
+
 pub(super) fn alerts() -> Vec<Alert> {
     vec![disk_errors(), writeback_errors(), disk_flush_slow(), disk_slow_api_fast()]
 }
@@ -17,39 +20,48 @@ fn disk_errors() -> Alert {
         severity: Severity::Critical,
         component: "disk",
         subject: "disk-errors",
-        expr: grown(&agent(Agent::DiskErrors), "", "job, instance, device, op, error"),
+        expr: grown(&agent(Agent::DiskErrors), REAL_ERRORS, "job, instance, device, op, error"),
         wait: "0s",
         summary: "The disk {{ $labels.device }} of {{ $labels.instance }} fails: {{ $labels.op }}, {{ $labels.error }}",
         description: "{{ printf \"%.0f\" $value }} block requests failed in five minutes.",
         fires: Fires {
             series: &[
+                ("up{job=\"stemedb-probe\", instance=\"a:18190\"}", "1x40"),
                 (
-                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", op=\"write\", class=\"wal\", error=\"io\"}",
-                    "_ _ 3x10",
+                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", op=\"write\", class=\"wal\", error=\"ioerr\"}",
+                    "_x10 3x10",
                 ),
                 (
-                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"\", device=\"vda\", op=\"write\", class=\"other\", error=\"io\"}",
-                    "_ _ 1x10",
+                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"\", device=\"vda\", op=\"write\", class=\"other\", error=\"ioerr\"}",
+                    "_x10 1x10",
                 ),
             ],
-            not_yet: "30s",
-            at: "1m",
+            not_yet: "4m30s",
+            at: "5m",
             labels: &[
                 ("job", "stemedb-probe"),
                 ("instance", "a:18190"),
                 ("device", "vda"),
                 ("op", "write"),
-                ("error", "io"),
+                ("error", "ioerr"),
             ],
-            summary: "The disk vda of a:18190 fails: write, io",
+            summary: "The disk vda of a:18190 fails: write, ioerr",
             description: "4 block requests failed in five minutes.",
         },
         silent: Silent {
-            series: &[(
-                "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", op=\"write\", class=\"wal\", error=\"io\"}",
-                "3x30",
-            )],
-            at: "10m",
+            // Old errors of an agent that could not be scraped five minutes ago, and a disk that refuses to discard.
+            series: &[
+                ("up{job=\"stemedb-probe\", instance=\"a:18190\"}", "1x10 0 1x20"),
+                (
+                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", op=\"write\", class=\"wal\", error=\"ioerr\"}",
+                    "3x10 stale 3x20",
+                ),
+                (
+                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"\", device=\"sdb\", op=\"discard\", class=\"other\", error=\"target\"}",
+                    "0+1x30",
+                ),
+            ],
+            at: "10m30s",
         },
     }
 }

@@ -5,7 +5,7 @@ use stemedb_metrics::catalog::Id as Node;
 use super::thresholds::{DECAY_HOURS, GOLD, HALF_OPEN, QUARANTINE};
 use super::{Alert, Fires, Severity, Silent};
 use crate::names::node;
-use crate::promql::{grown, rate};
+use crate::promql::{increase, rate};
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![
@@ -95,12 +95,12 @@ fn circuit_breaker_open() -> Alert {
         severity: Severity::Info,
         component: "domain",
         subject: "breaker-open",
-        expr: grown(&node(Node::BreakerTrips), "", "job, instance"),
+        expr: format!("{} > 0", increase(&node(Node::BreakerTrips), "", "job, instance")),
         wait: "0s",
         summary: "A circuit breaker of {{ $labels.instance }} has opened",
         description: "{{ printf \"%.0f\" $value }} agents were wrong too often in five minutes; their votes are refused for a while.",
         fires: Fires {
-            series: &[("stemedb_circuit_breaker_trips_total{job=\"stemedb\", instance=\"a:18180\"}", "_ _ 1x10")],
+            series: &[("stemedb_circuit_breaker_trips_total{job=\"stemedb\", instance=\"a:18180\"}", "0 0 1x10")],
             not_yet: "30s",
             at: "1m",
             labels: &[("job", "stemedb"), ("instance", "a:18180")],

@@ -8,7 +8,7 @@ mod disk;
 mod domain;
 mod host;
 mod storage;
-mod thresholds;
+pub(crate) mod thresholds;
 mod wal;
 
 use crate::slo;

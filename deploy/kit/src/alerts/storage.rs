@@ -67,13 +67,16 @@ fn file_fsync_failure() -> Alert {
         summary: "{{ $labels.op }} of {{ $labels.class }} files of {{ $labels.target }} on {{ $labels.instance }} fails with {{ $labels.error }}",
         description: "{{ printf \"%.0f\" $value }} calls failed in five minutes. What they should have made durable is not; a second call may say that all is well.",
         fires: Fires {
-            // A series that was not there before.
-            series: &[(
-                "stemedb_file_write_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", class=\"store\", op=\"fsync\", error=\"EROFS\"}",
-                "_ _ 1x10",
-            )],
-            not_yet: "30s",
-            at: "1m",
+            // A series that was not there before, of an agent that was.
+            series: &[
+                ("up{job=\"stemedb-probe\", instance=\"a:18190\"}", "1x40"),
+                (
+                    "stemedb_file_write_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", class=\"store\", op=\"fsync\", error=\"EROFS\"}",
+                    "_x10 1x10",
+                ),
+            ],
+            not_yet: "4m30s",
+            at: "5m",
             labels: &[
                 ("job", "stemedb-probe"),
                 ("instance", "a:18190"),

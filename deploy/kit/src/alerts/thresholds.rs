@@ -24,6 +24,8 @@ pub(crate) const FSYNC: f64 = 0.1;
 pub(super) const FLUSH: f64 = 0.05;
 /// The share of requests that are refused or fail.
 pub(super) const REFUSED: f64 = 0.01;
+/// Requests a second of which a share means something: of fewer, one is too much of it.
+pub(crate) const FEW: f64 = 0.2;
 /// Seconds of a request, at the quantile 0.99.
 pub(crate) const REQUEST: f64 = 0.5;
 /// Seconds of a look-up in an index, at the quantile 0.95.

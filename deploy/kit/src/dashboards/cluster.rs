@@ -25,7 +25,7 @@ pub(super) fn board() -> Board {
                     .ask(format!("max({}{})", node(Node::ClusterNodes), with(OF_NODE, "state=\"dead\"")), "dead")
                     .coloured(&[(1.0, "red")]).wide(4).runbooks(&["StemeDBAPIDown"]),
                 panel("Quorum", Shape::Timeline, "short", "1 while a node sees more than half of its cluster. Two sides without one, or one: a split brain.")
-                    .ask(format!("{}{nodes}", node(Node::ClusterQuorum)), "{{instance}}").runbooks(&["ClusterSplitBrain"]),
+                    .ask(format!("{}{nodes}", node(Node::ClusterQuorum)), "{{instance}}").coloured(&[(0.0, "red"), (1.0, "green")]).runbooks(&["ClusterSplitBrain"]),
                 panel("Node status", Shape::Stacked, "short", "Nodes by state, as each sees them.")
                     .ask(format!("sum by (instance, state) ({}{nodes})", node(Node::ClusterNodes)), "{{instance}} {{state}}"),
                 panel("Joins", Shape::Lines, "short", "Nodes that joined or came back.")
@@ -44,7 +44,7 @@ pub(super) fn board() -> Board {
                     .ask(quantile(0.5, &node(Node::MerkleDiff), &nodes, ""), "p50")
                     .ask(quantile(0.99, &node(Node::MerkleDiff), &nodes, ""), "p99"),
                 panel("Converged", Shape::Timeline, "short", "1 where the last comparison found no difference.")
-                    .ask(format!("min by (instance, peer) ({}{nodes})", node(Node::Converged)), "{{instance}} = {{peer}}"),
+                    .ask(format!("min by (instance, peer) ({}{nodes})", node(Node::Converged)), "{{instance}} = {{peer}}").coloured(&[(0.0, "red"), (1.0, "green")]),
                 panel("Gossip messages", Shape::Lines, "ops", "Datagrams of the membership protocol.")
                     .ask(rate(&node(Node::GossipMessages), &nodes, "direction"), "{{direction}}"),
             ]),

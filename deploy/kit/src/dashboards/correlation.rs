@@ -13,7 +13,7 @@ pub(super) fn board() -> Board {
     let target = with(OF_AGENT, "");
     let classes = with(OF_AGENT, "class=~\"$class\"");
     let disks = with(OF_DISK, "");
-    let of_target = with(OF_DISK, "target=~\"$target\", class=~\"$class\"");
+    let of_target = with(OF_DISK, "target=~\"$target\", target!=\"\", class=~\"$class\"");
     let phases = agent(Agent::FsyncPhase);
     let disk = agent(Agent::DiskLatency);
     Board {
@@ -64,10 +64,10 @@ pub(super) fn board() -> Board {
                     .ask("stemedb:write_amplification:ratio5m{host=~\"$host\", target=~\"$target\", device=~\"$device\"}", "{{target}} {{device}}"),
                 panel("Requests", Shape::Lines, "iops", "Block requests of the target's files.")
                     .ask(rate(&agent(Agent::DiskIos), &of_target, "device, op"), "{{device}} {{op}}"),
-                panel("Errors", Shape::Lines, "short", "Failed block requests, writes and syncs, and errors of writing back. There should be none.")
-                    .ask(format!("sum by (device, op, error) (increase({}{disks}[{WINDOW}]))", agent(Agent::DiskErrors)), "{{device}} {{op}} {{error}}")
-                    .ask(format!("sum by (op, error) (increase({}{target}[{WINDOW}]))", agent(Agent::WriteErrors)), "wal {{op}} {{error}}")
-                    .ask(format!("sum by (class) (increase({}{target}[{WINDOW}]))", agent(Agent::WritebackErrors)), "writeback {{class}}")
+                panel("Errors", Shape::Lines, "short", "Failed block requests, writes and syncs, and errors of writing back, since the agent began: each step is a fault. Not as a rate: a counter that begins with one has none.")
+                    .ask(format!("sum by (device, op, error) ({}{disks})", agent(Agent::DiskErrors)), "{{device}} {{op}} {{error}}")
+                    .ask(format!("sum by (op, error) ({}{target})", agent(Agent::WriteErrors)), "wal {{op}} {{error}}")
+                    .ask(format!("sum by (class) ({}{target})", agent(Agent::WritebackErrors)), "writeback {{class}}")
                     .coloured(&[(1.0, "red")]).runbooks(&["DiskErrors", "WritebackErrors", "WALFsyncFailure"]),
             ]),
             ("Which files?", vec![

@@ -10,6 +10,7 @@ use stemedb_metrics::catalog::Id as Node;
 use stemedb_probe::catalog::Id as Agent;
 
 use crate::names::{AGENT_JOB, NODE_JOB, agent, node};
+use crate::promql::API;
 
 pub use model::{Board, Panel, Query, Shape, Variable};
 
@@ -54,7 +55,7 @@ fn quantiles(panel: Panel, name: &str, selector: &str) -> Panel {
 
 /// The variables: which of the nodes.
 fn of_nodes() -> Vec<Variable> {
-    let up = format!("up{{job=~\"{NODE_JOB}.*\"}}");
+    let up = format!("up{{job=\"{NODE_JOB}\"}}");
     vec![
         Variable { name: "job", label: "Job", values: format!("label_values({up}, job)") },
         Variable { name: "instance", label: "Node", values: "label_values(up{job=~\"$job\"}, instance)".into() },
@@ -85,7 +86,7 @@ fn of_agents(more: &[&'static str]) -> Vec<Variable> {
 
 /// The API's own requests, of the nodes that are chosen.
 fn requests(more: &str) -> String {
-    let base = with(OF_NODE, "path!=\"/metrics\"");
+    let base = with(OF_NODE, API.trim_matches(['{', '}']));
     if more.is_empty() { base } else { base.replace('}', &format!(", {more}}}")) }
 }
 

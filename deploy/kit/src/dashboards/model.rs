@@ -237,7 +237,7 @@ impl Variable {
             "type": "query", "name": self.name, "label": self.label,
             "datasource": { "type": "prometheus", "uid": "${datasource}" },
             "query": { "query": self.values, "refId": "values" }, "definition": self.values,
-            "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": ".*", "hide": 0,
+            "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "hide": 0,
             "current": { "text": ["All"], "value": ["$__all"] }, "options": [], "regex": "", "skipUrlSync": false,
         })
     }

@@ -37,11 +37,11 @@ pub(super) fn board() -> Board {
                     .ask(rate(&format!("{}_count", fsync_latency()), &target, "target"), "syncs {{target}}"),
                 panel("WAL bytes written", Shape::Lines, "Bps", "What the log's writes took.")
                     .ask(rate(&agent(Agent::BytesWritten), &target, "target"), "{{target}}"),
-                panel("WAL errors", Shape::Lines, "ops", "Writes and syncs that failed, by errno. There should be none.")
-                    .ask(rate(&errors, &target, "op, error"), "{{op}} {{error}}")
-                    .coloured(&[(0.001, "red")]).runbooks(&["WALFsyncFailure"]),
-                panel("Failed syncs", Shape::Figure, "short", "Syncs of the log that failed within the time that is shown: after one, nothing is known of what was before.")
-                    .ask(format!("sum(increase({errors}{}[$__range]))", with(OF_AGENT, &syncs)), "failed")
+                panel("WAL errors", Shape::Lines, "short", "Writes and syncs that failed since the agent began, by errno: each step is a fault. Not as a rate: a counter that begins with one has none.")
+                    .ask(format!("sum by (op, error) ({errors}{target})"), "{{op}} {{error}}")
+                    .coloured(&[(1.0, "red")]).runbooks(&["WALFsyncFailure"]),
+                panel("Failed syncs", Shape::Figure, "short", "Syncs of the log that failed since the agent began: after one, nothing is known of what was before.")
+                    .ask(format!("sum({errors}{})", with(OF_AGENT, &syncs)), "failed")
                     .coloured(&[(1.0, "red")]).runbooks(&["WALFsyncFailure"]),
                 panel("Entries in a group commit", Shape::Lines, "short", "How many writes one fsync of the log made durable, as the node counts it.")
                     .ask(quantile(0.5, &node(Node::WalBatch), &nodes, ""), "p50")
