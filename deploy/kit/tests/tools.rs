@@ -26,6 +26,7 @@ fn rules_are_rules() {
     let said =
         run("promtool", &deploy().join("prometheus"), &[&["check", "rules", "--lint-fatal"], &files[..]].concat());
     assert_eq!(said.matches("SUCCESS").count(), files.len(), "{said}");
+    run("promtool", &deploy().join("prometheus"), &["test", "rules", "recording_test.yml"]);
 }
 
 #[test]

@@ -56,6 +56,7 @@ const HOST_ONLY: &[&str] = &[
     "a_bystanders_",
     "a_class_directory_",
     "a_crowd_",
+    "a_file_system_that_fills_",
     "a_limit_of_a_cgroup_",
     "are_there_",
     "behind_a_disk_that_does_not",
