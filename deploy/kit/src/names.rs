@@ -35,9 +35,9 @@ fn of_agent(id: agent::Id, place: usize) -> String {
     name.map_or_else(|| format!("{id:?}"), |(name, _)| name)
 }
 
-/// A regular expression of all operations that sync.
+/// A matcher of all operations that sync.
 #[must_use]
-pub fn sync_operations() -> String {
+pub fn of_syncs() -> String {
     let syncs = OPS.iter().filter(|op| op.family == Family::Sync);
-    syncs.map(|op| op.name).collect::<Vec<_>>().join("|")
+    format!("op=~\"{}\"", syncs.map(|op| op.name).collect::<Vec<_>>().join("|"))
 }

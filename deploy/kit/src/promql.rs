@@ -5,10 +5,14 @@ use stemedb_probe::catalog::Id as Agent;
 
 use crate::names::{agent, node};
 
-/// A quantile of a histogram by some labels, over five minutes.
+/// The window of alerts.
+pub const WINDOW: &str = "5m";
+
+/// A quantile of a histogram by some labels beside `le`, over a window.
 #[must_use]
-pub fn quantile(quantile: f64, name: &str, selector: &str, by: &str) -> String {
-    format!("histogram_quantile({quantile}, sum by ({by}, le) (rate({name}_bucket{selector}[5m])))")
+pub fn quantile(quantile: f64, name: &str, selector: &str, by: &str, window: &str) -> String {
+    let by = if by.is_empty() { "le".to_owned() } else { format!("{by}, le") };
+    format!("histogram_quantile({quantile}, {})", rate(&format!("{name}_bucket"), selector, &by, window))
 }
 
 /// What a counter grew by in five minutes, by some labels.
@@ -20,13 +24,13 @@ pub fn increase(name: &str, selector: &str, by: &str) -> String {
 /// The p99 of fsyncs of the log, by some labels.
 #[must_use]
 pub fn fsync_p99(by: &str) -> String {
-    quantile(0.99, &agent(Agent::FsyncLatency), "", by)
+    quantile(0.99, &agent(Agent::FsyncLatency), "", by, WINDOW)
 }
 
 /// The p99 of requests, by some labels.
 #[must_use]
 pub fn request_p99(by: &str) -> String {
-    quantile(0.99, &node(Node::HttpDuration), API, by)
+    quantile(0.99, &node(Node::HttpDuration), &format!("{{{API}}}"), by, WINDOW)
 }
 
 /// Above zero: what a counter grew by in five minutes, by some labels; one that began above zero meanwhile counts from zero.
@@ -45,4 +49,4 @@ pub fn rate(name: &str, selector: &str, by: &str, window: &str) -> String {
 }
 
 /// The requests of clients: what Prometheus, load balancers and other nodes ask is none of them.
-pub const API: &str = "{path!~\"/metrics|/healthz|/readyz|/v1/peer/.*\"}";
+pub const API: &str = "path!~\"/metrics|/healthz|/readyz|/v1/peer/.*\"";

@@ -59,8 +59,8 @@ fn record(name: &str, expr: &str) -> String {
 
 fn api_ratio(window: &str) -> String {
     let requests = format!("{}_count", node(Node::HttpDuration));
-    let failed = rate(&requests, &API.replace('}', ", status=~\"5..\"}"), "job", window);
-    let all = rate(&requests, API, "job", window);
+    let failed = rate(&requests, &format!("{{{API}, status=~\"5..\"}}"), "job", window);
+    let all = rate(&requests, &format!("{{{API}}}"), "job", window);
     // Where nothing failed there is no series of failures, and the share is 0.
     format!("({failed} or 0 * {all})\n/\n({all} > 0)")
 }
@@ -80,7 +80,7 @@ fn burns(ratio: &str, budget: f64, burn: &Burn) -> String {
 /// The same for the API, where there are enough requests for a share to mean something.
 fn api_burns(burn: &Burn) -> String {
     let requests = format!("{}_count", node(Node::HttpDuration));
-    let all = format!("sum by (job) (increase({requests}{API}[{}]))", burn.long);
+    let all = format!("sum by (job) (increase({requests}{{{API}}}[{}]))", burn.long);
     format!("{}\nand\n{all} > {REQUESTS}", burns(API_RATIO, API_BUDGET, burn))
 }
 

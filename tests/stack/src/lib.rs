@@ -2,20 +2,20 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
-pub mod image;
 pub mod process;
 pub mod receiver;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use stemedb_kernel_tests::binary;
 use stemedb_kit::scrape::Places;
 
 use config::Pace;
@@ -57,12 +57,6 @@ pub struct Stack {
     /// Prometheus' address.
     pub prometheus_address: String,
     http: ureq::Agent,
-}
-
-/// A program of this workspace, built for release.
-fn binary(name: &str) -> Result<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release").join(name);
-    path.canonicalize().with_context(|| format!("{} is not built: `cargo xtask stack` builds it", path.display()))
 }
 
 fn free_address() -> Result<SocketAddr> {

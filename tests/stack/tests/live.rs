@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use stemedb_kernel_tests::fs::{Mount, run};
 use stemedb_kit::alerts;
 use stemedb_stack::config::Pace;
-use stemedb_stack::image::Image;
 use stemedb_stack::receiver::Service;
 use stemedb_stack::{Options, Stack};
 
@@ -78,10 +78,8 @@ fn slack(stack: &Stack, channel: &str, alert: &str, status: &str) -> Vec<(String
 #[test]
 #[ignore = "runs the agent, hence as root: `cargo xtask test` runs it"]
 fn faults_make_alerts_and_the_right_people_hear_of_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = Image::new(folder.path(), IMAGE).unwrap();
-    let options =
-        Options { folder: image.place().to_owned(), nodes: 3, usual_ports: false, pace: Pace::Fast, rate: 60 };
+    let mount = Mount::image(&IMAGE.to_string(), "mkfs.ext4", &["-q", "-F"]).unwrap();
+    let options = Options { folder: mount.path().to_owned(), nodes: 3, usual_ports: false, pace: Pace::Fast, rate: 60 };
     let mut stack = Stack::start(options).unwrap();
     stack.start_load(0.002).unwrap();
     // What would be done within a minute.
@@ -148,7 +146,8 @@ fn faults_make_alerts_and_the_right_people_hear_of_them() {
     stack.start_agent().unwrap();
     until("quiet again", &mut stack, |stack| alarms(stack).is_empty().then_some(()));
     // The disk fills up: the critical alert comes, and the warning on the same matter does not.
-    let filled = image.fill(IMAGE * 4 / 5).unwrap();
+    let filled = mount.path().join("filled");
+    run("fallocate", &["-l".as_ref(), (IMAGE * 4 / 5).to_string().as_ref(), filled.as_os_str()]).unwrap();
     let trigger = until("an event on the disk", &mut stack, |stack| {
         events(stack, "WALDiskNearlyFull", "trigger").into_iter().next()
     });

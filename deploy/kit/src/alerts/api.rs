@@ -42,8 +42,8 @@ fn api_down() -> Alert {
 
 fn high_api_error_rate() -> Alert {
     let requests = format!("{}_count", node(Node::HttpDuration));
-    let all = rate(&requests, API, "job, instance", "5m");
-    let refused = rate(&requests, &API.replace('}', ", status=~\"[45]..\"}"), "job, instance", "5m");
+    let all = rate(&requests, &format!("{{{API}}}"), "job, instance", "5m");
+    let refused = rate(&requests, &format!("{{{API}, status=~\"[45]..\"}}"), "job, instance", "5m");
     Alert {
         name: "HighAPIErrorRate",
         severity: Severity::Warning,

@@ -5,7 +5,7 @@ use stemedb_probe::catalog::Id as Agent;
 use super::thresholds::{FLUSH, FSYNC, REQUEST};
 use super::{Alert, Fires, Severity, Silent};
 use crate::names::agent;
-use crate::promql::{fsync_p99, grown, quantile, request_p99};
+use crate::promql::{WINDOW, fsync_p99, grown, quantile, request_p99};
 
 /// Failures that are a fault: a disk that refuses to discard or to write zeroes by itself is asked in another way, and `again` is asked again.
 const REAL_ERRORS: &str = "{op!~\"discard|write_zeroes\", error!~\"notsupp|again|EOPNOTSUPP|EAGAIN\"}";
@@ -103,7 +103,10 @@ fn disk_flush_slow() -> Alert {
         severity: Severity::Warning,
         component: "disk",
         subject: "disk-flush",
-        expr: format!("{} > {FLUSH}", quantile(0.99, &agent(Agent::DiskFlushLatency), "", "job, instance, device")),
+        expr: format!(
+            "{} > {FLUSH}",
+            quantile(0.99, &agent(Agent::DiskFlushLatency), "", "job, instance, device", WINDOW)
+        ),
         wait: "2m",
         summary: "The disk {{ $labels.device }} of {{ $labels.instance }} flushes its cache slowly",
         description: "One flush of a hundred takes {{ $value | humanizeDuration }} or more, and each fsync waits for one.",

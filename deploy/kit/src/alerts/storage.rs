@@ -5,8 +5,8 @@ use stemedb_probe::catalog::Id as Agent;
 
 use super::thresholds::{BACKLOG, LOOKUP, STORAGE_ERRORS};
 use super::{Alert, Fires, Severity, Silent};
-use crate::names::{file, node, sync_operations};
-use crate::promql::{grown, quantile, rate};
+use crate::names::{file, node, of_syncs};
+use crate::promql::{WINDOW, grown, quantile, rate};
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![high_storage_error_rate(), file_fsync_failure(), index_lookup_slow(), storage_compaction_pending()]
@@ -60,7 +60,7 @@ fn file_fsync_failure() -> Alert {
         subject: "file-fsync-failure",
         expr: grown(
             &file(Agent::WriteErrors),
-            &format!("{{op=~\"{}\"}}", sync_operations()),
+            &format!("{{{}}}", of_syncs()),
             "job, instance, target, class, op, error",
         ),
         wait: "0s",
@@ -104,7 +104,7 @@ fn index_lookup_slow() -> Alert {
         severity: Severity::Warning,
         component: "index",
         subject: "index-latency",
-        expr: format!("{} > {LOOKUP}", quantile(0.95, &node(Node::IndexLookup), "", "job, instance, index")),
+        expr: format!("{} > {LOOKUP}", quantile(0.95, &node(Node::IndexLookup), "", "job, instance, index", WINDOW)),
         wait: "2m",
         summary: "Look-ups in the index {{ $labels.index }} of {{ $labels.instance }} are slow",
         description: "One of twenty takes {{ $value | humanizeDuration }} or more.",

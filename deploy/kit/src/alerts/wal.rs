@@ -4,15 +4,25 @@ use stemedb_probe::catalog::Id as Agent;
 
 use super::thresholds::{DISK_MUCH, FSYNC, NEARLY_FULL, SEGMENTS};
 use super::{Alert, Fires, Severity, Silent};
-use crate::names::{agent, sync_operations};
+use crate::names::{agent, of_syncs};
 use crate::promql::{fsync_p99, grown};
+
+/// Series of both alerts on the file system.
+const SIZE: &str = "stemedb_wal_filesystem_size_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}";
+const AVAILABLE: &str =
+    "stemedb_wal_filesystem_available_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}";
+
+/// The share of the log's file system that is in use.
+fn full() -> String {
+    format!("1 - {} / {}", agent(Agent::FilesystemAvailable), agent(Agent::FilesystemSize))
+}
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![wal_fsync_failure(), wal_fsync_slow(), wal_disk_nearly_full(), wal_disk_usage_high(), wal_segment_count_high()]
 }
 
 fn wal_fsync_failure() -> Alert {
-    let syncs = format!("{{op=~\"{}\"}}", sync_operations());
+    let syncs = format!("{{{}}}", of_syncs());
     Alert {
         name: "WALFsyncFailure",
         severity: Severity::Critical,
@@ -108,90 +118,46 @@ fn wal_fsync_slow() -> Alert {
 }
 
 fn wal_disk_nearly_full() -> Alert {
-    let (size, available) = (agent(Agent::FilesystemSize), agent(Agent::FilesystemAvailable));
     Alert {
         name: "WALDiskNearlyFull",
         severity: Severity::Critical,
         component: "wal",
         subject: "wal-disk",
-        expr: format!("1 - {available} / {size} > {NEARLY_FULL}"),
+        expr: format!("{} > {NEARLY_FULL}", full()),
         wait: "5m",
         summary: "The file system of the write-ahead log of {{ $labels.target }} on {{ $labels.instance }} is nearly full",
         description: "{{ $value | humanizePercentage }} of it are in use. When it is full, writes fail and the log takes nothing any more.",
         fires: Fires {
-            series: &[
-                (
-                    "stemedb_wal_filesystem_size_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "1000x20",
-                ),
-                (
-                    "stemedb_wal_filesystem_available_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "500 99x20",
-                ),
-            ],
+            series: &[(SIZE, "1000x20"), (AVAILABLE, "500 99x20")],
             not_yet: "5m",
             at: "5m30s",
             labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("target", "db")],
             summary: "The file system of the write-ahead log of db on a:18190 is nearly full",
             description: "90.1% of it are in use. When it is full, writes fail and the log takes nothing any more.",
         },
-        silent: Silent {
-            series: &[
-                (
-                    "stemedb_wal_filesystem_size_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "1000x20",
-                ),
-                (
-                    "stemedb_wal_filesystem_available_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "101x20",
-                ),
-            ],
-            at: "9m",
-        },
+        silent: Silent { series: &[(SIZE, "1000x20"), (AVAILABLE, "101x20")], at: "9m" },
     }
 }
 
 fn wal_disk_usage_high() -> Alert {
-    let (size, available) = (agent(Agent::FilesystemSize), agent(Agent::FilesystemAvailable));
     Alert {
         name: "WALDiskUsageHigh",
         severity: Severity::Warning,
         component: "wal",
         subject: "wal-disk",
-        expr: format!("1 - {available} / {size} > {DISK_MUCH}"),
+        expr: format!("{} > {DISK_MUCH}", full()),
         wait: "5m",
         summary: "The file system of the write-ahead log of {{ $labels.target }} on {{ $labels.instance }} fills up",
         description: "{{ $value | humanizePercentage }} of it are in use.",
         fires: Fires {
-            series: &[
-                (
-                    "stemedb_wal_filesystem_size_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "1000x20",
-                ),
-                (
-                    "stemedb_wal_filesystem_available_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "500 290x20",
-                ),
-            ],
+            series: &[(SIZE, "1000x20"), (AVAILABLE, "500 290x20")],
             not_yet: "5m",
             at: "5m30s",
             labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("target", "db")],
             summary: "The file system of the write-ahead log of db on a:18190 fills up",
             description: "71% of it are in use.",
         },
-        silent: Silent {
-            series: &[
-                (
-                    "stemedb_wal_filesystem_size_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "1000x20",
-                ),
-                (
-                    "stemedb_wal_filesystem_available_bytes{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\"}",
-                    "301x20",
-                ),
-            ],
-            at: "9m",
-        },
+        silent: Silent { series: &[(SIZE, "1000x20"), (AVAILABLE, "301x20")], at: "9m" },
     }
 }
 

@@ -5,7 +5,8 @@ use stemedb_probe::catalog::Id as Agent;
 
 use super::model::{Board, Shape, panel};
 use super::{
-    OF_AGENT, OF_DISK, WINDOW, fsync_latency, of_agents, of_nodes, quantile, rate, request_duration, requests, with,
+    OF_AGENT, OF_DISK, OF_HOST, WINDOW, fsync_latency, of_agents, of_nodes, quantile, rate, request_duration, requests,
+    with,
 };
 use crate::names::{agent, file};
 
@@ -78,10 +79,10 @@ pub(super) fn board() -> Board {
             ]),
             ("Can I trust this?", vec![
                 panel("Lost events", Shape::Lines, "short", "What is missing from the figures above. The slowest calls by name are at the agent's /api/v1/slow, and `stemedb-probe trace` shows them as they end.")
-                    .ask(format!("sum by (reason) (increase({}{{job=\"stemedb-probe\", host=~\"$host\"}}[{WINDOW}]))", agent(Agent::Lost)), "{{reason}}")
+                    .ask(format!("sum by (reason) (increase({}{{{OF_HOST}}}[{WINDOW}]))", agent(Agent::Lost)), "{{reason}}")
                     .runbooks(&["ProbeSamplesLost"]),
                 panel("What the agent sees", Shape::Table, "short", "Each capability, and the hook that gives it; 0 for what this kernel does not allow.")
-                    .ask(format!("max by (host, capability, hook) ({}{{job=\"stemedb-probe\", host=~\"$host\"}})", agent(Agent::Capability)), "")
+                    .ask(format!("max by (host, capability, hook) ({}{{{OF_HOST}}})", agent(Agent::Capability)), "")
                     .runbooks(&["ProbeCapabilityDegraded"]),
             ]),
         ],

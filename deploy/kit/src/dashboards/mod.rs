@@ -10,7 +10,7 @@ use stemedb_metrics::catalog::Id as Node;
 use stemedb_probe::catalog::Id as Agent;
 
 use crate::names::{AGENT_JOB, NODE_JOB, agent, node};
-use crate::promql::API;
+use crate::promql::{self, API};
 
 pub use model::{Board, Panel, Query, Shape, Variable};
 
@@ -18,6 +18,8 @@ pub use model::{Board, Panel, Query, Shape, Variable};
 const OF_NODE: &str = "job=~\"$job\", instance=~\"$instance\"";
 /// What queries of the agent's are: of the same machines, by their label `host`.
 const OF_AGENT: &str = "job=\"stemedb-probe\", host=~\"$host\", target=~\"$target\"";
+/// The same without the target, for what the agent tells of itself.
+const OF_HOST: &str = "job=\"stemedb-probe\", host=~\"$host\"";
 /// The same for disks.
 const OF_DISK: &str = "job=\"stemedb-probe\", host=~\"$host\", device=~\"$device\"";
 /// The window of rates, which Grafana chooses by the time that is shown.
@@ -36,13 +38,12 @@ fn with(base: &str, more: &str) -> String {
 
 /// A rate, summed by some labels.
 fn rate(name: &str, selector: &str, by: &str) -> String {
-    format!("sum by ({by}) (rate({name}{selector}[{WINDOW}]))")
+    promql::rate(name, selector, by, WINDOW)
 }
 
 /// A quantile of a histogram, by some labels beside `le`.
 fn quantile(quantile: f64, name: &str, selector: &str, by: &str) -> String {
-    let by = if by.is_empty() { "le".to_owned() } else { format!("{by}, le") };
-    format!("histogram_quantile({quantile}, sum by ({by}) (rate({name}_bucket{selector}[{WINDOW}])))")
+    promql::quantile(quantile, name, selector, by, WINDOW)
 }
 
 /// The three quantiles of a histogram as queries of one panel.
@@ -86,8 +87,7 @@ fn of_agents(more: &[&'static str]) -> Vec<Variable> {
 
 /// The API's own requests, of the nodes that are chosen.
 fn requests(more: &str) -> String {
-    let base = with(OF_NODE, API.trim_matches(['{', '}']));
-    if more.is_empty() { base } else { base.replace('}', &format!(", {more}}}")) }
+    with(&format!("{OF_NODE}, {API}"), more)
 }
 
 /// The histogram of requests.

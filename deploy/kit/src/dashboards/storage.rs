@@ -5,12 +5,12 @@ use stemedb_probe::catalog::Id as Agent;
 
 use super::model::{Board, Shape, panel};
 use super::{OF_AGENT, OF_NODE, fsync_latency, of_agents, of_nodes, quantile, quantiles, rate, with};
-use crate::names::{agent, node, sync_operations};
+use crate::names::{agent, node, of_syncs};
 
 pub(super) fn board() -> Board {
     let (target, nodes) = (with(OF_AGENT, ""), with(OF_NODE, ""));
     let full = format!("1 - {}{target} / {}{target}", agent(Agent::FilesystemAvailable), agent(Agent::FilesystemSize));
-    let syncs = format!("op=~\"{}\"", sync_operations());
+    let syncs = of_syncs();
     let errors = agent(Agent::WriteErrors);
     Board {
         uid: "stemedb-storage",

@@ -11,13 +11,11 @@ use tokio::runtime::Handle;
 
 use super::View;
 use super::client::Client;
-use crate::replica::{Key, Path, Progress, Record, Stamp};
+use crate::replica::{BATCH_BYTES, Key, Path, Progress, Record, Stamp};
 use crate::service::{MAX_RECORDS, Service};
 
 /// Writes that are sent at once.
 const ROWS: usize = 500;
-/// Bytes of values that are sent at once, about; a body has a limit.
-const BYTES: usize = 256 << 10;
 /// How long one that does not answer is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What is younger may be on its way, and is no difference yet.
@@ -177,7 +175,7 @@ fn parts(records: Vec<Record>) -> Vec<Vec<Record>> {
     let (mut all, mut bytes) = (Vec::<Vec<Record>>::new(), 0);
     for record in records {
         match all.last_mut() {
-            Some(last) if bytes < BYTES && last.len() < MAX_RECORDS => last.push(record),
+            Some(last) if bytes < BATCH_BYTES && last.len() < MAX_RECORDS => last.push(record),
             _ => {
                 bytes = 0;
                 all.push(vec![record]);
@@ -205,7 +203,7 @@ mod tests {
         };
         let large: Vec<Record> = (0..300).map(|number| record(number, 10_000)).collect();
         let split = parts(large.clone());
-        assert!(split.iter().all(|part| part.len() <= BYTES / 10_000 + 1 && !part.is_empty()));
+        assert!(split.iter().all(|part| part.len() <= BATCH_BYTES / 10_000 + 1 && !part.is_empty()));
         assert_eq!(split.concat(), large);
         let many: Vec<Record> = (0..5_000).map(|number| record(number, 0)).collect();
         assert_eq!(parts(many).iter().map(Vec::len).collect::<Vec<_>>(), [MAX_RECORDS, MAX_RECORDS, 1_000]);

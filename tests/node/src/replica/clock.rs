@@ -56,9 +56,15 @@ impl Stamp {
     }
 }
 
-fn wall() -> u64 {
+/// The machine's clock in milliseconds since 1970.
+#[must_use]
+pub fn milliseconds() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX >> BITS) << BITS
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn wall() -> u64 {
+    milliseconds().min(u64::MAX >> BITS) << BITS
 }
 
 /// A node's clock, which never goes back, whatever the machine's does.

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use clock::{Clock, Stamp};
+pub use clock::{Clock, Stamp, milliseconds};
 pub use merkle::{Path, Tree};
-pub use outbox::{Progress, Row};
+pub use outbox::{BATCH_BYTES, Progress, Row};
 pub use record::{Entry, Key, Record, Version, decode, encode};
 
 use crate::storage::{Change, Error, Store, Table};
@@ -49,7 +49,7 @@ pub struct Replica {
     peers: Vec<Arc<Progress>>,
     /// Held while versions and values change, or must fit each other. There is no tree without peers.
     tree: Mutex<Option<Tree>>,
-    /// Whether the store has failed to take something: it has a part of it, and nothing is to be told of that.
+    /// Whether the store has not what the log has. It may have a part of it, and nothing is to be told of that.
     is_broken: AtomicBool,
 }
 
@@ -114,9 +114,18 @@ impl Replica {
         &self.peers
     }
 
-    /// Makes changes where there are no later ones. The same again changes nothing.
-    pub fn apply(&self, Entry { is_own, records }: &Entry) -> Result<(), Error> {
+    /// Makes changes where there are no later ones. The same again changes nothing. Where it fails, the store may have a part of them.
+    pub fn apply(&self, entry: &Entry) -> Result<(), Error> {
         let mut tree = self.lock();
+        let done = self.apply_to(&mut tree, entry);
+        if done.is_err() {
+            // Before anyone can read that part.
+            self.break_off();
+        }
+        done
+    }
+
+    fn apply_to(&self, tree: &mut Option<Tree>, Entry { is_own, records }: &Entry) -> Result<(), Error> {
         let mut changes = Vec::with_capacity(2 * records.len());
         let mut latest: HashMap<&Key, Stamp> = HashMap::new();
         let mut own: BTreeMap<Stamp, Vec<&Key>> = BTreeMap::new();
@@ -127,7 +136,7 @@ impl Replica {
             if old.is_some_and(|old| old > version.stamp) {
                 continue;
             }
-            if let Some(tree) = &mut *tree {
+            if let Some(tree) = tree {
                 if let Some(stamp) = old {
                     tree.toggle(&Version { key: version.key.clone(), stamp });
                 }
@@ -146,19 +155,20 @@ impl Replica {
             }
         }
         changes.extend(own.iter().map(|(stamp, keys)| outbox::row(*stamp, keys)));
-        if let Err(error) = self.store.apply(&changes) {
-            self.is_broken.store(true, Ordering::Release);
-            return Err(error);
-        }
+        self.store.apply(&changes)?;
         // Before anyone can read the records that the rows name.
         for peer in &self.peers {
             peer.more(own.keys());
         }
-        drop(tree);
         Ok(())
     }
 
-    /// Whether the store has failed to take something.
+    /// The store has not what the log has, until a restart.
+    pub fn break_off(&self) {
+        self.is_broken.store(true, Ordering::Release);
+    }
+
+    /// Whether the store has not what the log has.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.is_broken.load(Ordering::Acquire)

@@ -2,15 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Record, Replica, Stamp, pages};
+use super::{Key, Record, Replica, Stamp, milliseconds, pages};
 use crate::storage::{Change, Error, Store, Table};
 
-/// Bytes of values that are sent at once, about.
-const BATCH_BYTES: usize = 256 << 10;
+/// Bytes of values that are sent at once, about: the body of a request has a limit.
+pub const BATCH_BYTES: usize = 256 << 10;
 /// Rows that are removed at once.
 const TRIM: usize = 10_000;
 
@@ -25,14 +25,9 @@ struct Sent<K> {
 
 /// The row of a write.
 pub(super) fn row(stamp: Stamp, keys: &[&Key]) -> Change {
-    let row = Sent { at: now(), keys: keys.to_vec() };
+    let row = Sent { at: milliseconds(), keys: keys.to_vec() };
     // Keys are text and a table's name: nothing in them can fail.
     Change { table: Table::Outbox, key: stamp.to_bytes().to_vec(), value: serde_json::to_vec(&row).ok() }
-}
-
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How far one peer is.
@@ -148,16 +143,21 @@ impl Replica {
         let after = peer.acknowledged().to_bytes();
         let oldest = self.store.of(Table::Outbox).scan(Table::Outbox, &[], Some(&after), 1)?;
         let at = oldest.first().and_then(|(_, row)| serde_json::from_slice(row).ok()).map(|row: Sent<Key>| row.at);
-        Ok(at.map_or(Duration::ZERO, |at| Duration::from_millis(now().saturating_sub(at))))
+        Ok(at.map_or(Duration::ZERO, |at| Duration::from_millis(milliseconds().saturating_sub(at))))
     }
 
     /// Removes what all have acknowledged.
     pub fn trim(&self) -> Result<(), Error> {
         let Some(all) = self.peers.iter().map(|peer| peer.acknowledged()).min() else { return Ok(()) };
-        let rows = self.store.of(Table::Outbox).scan(Table::Outbox, &[], None, TRIM)?;
-        let done = rows.into_iter().filter(|(stamp, _)| Stamp::from_bytes(stamp).is_some_and(|stamp| stamp <= all));
+        let is_done = |stamp: &[u8]| Stamp::from_bytes(stamp).is_some_and(|stamp| stamp <= all);
+        let first = |limit| self.store.of(Table::Outbox).scan(Table::Outbox, &[], None, limit);
+        // While a peer is away, nothing is done and there is much.
+        if !first(1)?.iter().any(|(stamp, _)| is_done(stamp)) {
+            return Ok(());
+        }
+        let done = first(TRIM)?.into_iter().take_while(|(stamp, _)| is_done(stamp));
         let changes: Vec<Change> = done.map(|(key, _)| Change { table: Table::Outbox, key, value: None }).collect();
-        if changes.is_empty() { Ok(()) } else { self.store.apply(&changes) }
+        self.store.apply(&changes)
     }
 }
 

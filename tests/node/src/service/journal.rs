@@ -1,6 +1,6 @@
 //! Changes go through the write-ahead log into the store; after a crash the log makes those again that the store may not have.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stemedb_metrics::{Discard, Label as _, Metrics};
@@ -26,20 +26,12 @@ pub(super) struct Edit {
 pub struct Journal {
     wal: Wal,
     replica: Arc<Replica>,
-    state: Arc<State>,
+    /// The last entry that the store has.
+    applied: Arc<AtomicU64>,
     /// Held from a write's stamp to its place in the log, so that the log is in the order of stamps.
     order: Mutex<()>,
     /// Held by a checkpoint: what a later one has made durable must not be overwritten by what an earlier one has read.
     checkpoint: Mutex<()>,
-}
-
-/// What the log's thread tells.
-#[derive(Default)]
-struct State {
-    /// The last entry that the store has.
-    applied: AtomicU64,
-    /// Whether the store has failed to take one.
-    is_behind: AtomicBool,
 }
 
 impl Journal {
@@ -49,7 +41,7 @@ impl Journal {
         let replica = Arc::new(replica);
         let durable = replica.store().of(Table::Meta).get(Table::Meta, APPLIED)?;
         let durable = durable.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?))).unwrap_or(0);
-        let state = Arc::new(State::default());
+        let applied = Arc::new(AtomicU64::new(0));
         let mut failed = None;
         let again = |_: u64, payload: &[u8]| {
             if let Err(error) = apply(&replica, payload) {
@@ -57,12 +49,11 @@ impl Journal {
             }
         };
         let (wal, recovered) =
-            Wal::open(options, durable + 1, again, on_commit(replica.clone(), state.clone(), metrics.clone()))?;
+            Wal::open(options, durable + 1, again, on_commit(replica.clone(), applied.clone(), metrics.clone()))?;
         if let Some(error) = failed {
             return Err(error);
         }
-        // A log that was emptied by hand goes on where the store is.
-        state.applied.store(recovered.last.max(durable), Ordering::Release);
+        applied.store(recovered.last, Ordering::Release);
         metrics.wal.recovered(recovered.entries);
         if let Some(tail) = recovered.tail {
             let reason = if tail.is_corrupt { Discard::Corrupt } else { Discard::Torn };
@@ -76,7 +67,7 @@ impl Journal {
         }
         replica.recovered()?;
         drop(timer);
-        Ok(Self { wal, replica, state, order: Mutex::default(), checkpoint: Mutex::default() })
+        Ok(Self { wal, replica, applied, order: Mutex::default(), checkpoint: Mutex::default() })
     }
 
     /// The store, for reading.
@@ -99,7 +90,7 @@ impl Journal {
 
     /// Whether changes can be made.
     pub fn check(&self) -> Result<(), Error> {
-        if self.state.is_behind.load(Ordering::Acquire) || self.replica.is_broken() {
+        if self.replica.is_broken() {
             return Err(Error::Behind);
         }
         Ok(self.wal.check()?)
@@ -127,14 +118,14 @@ impl Journal {
 
     async fn wait(&self, append: wal::Append) -> Result<(), Error> {
         append.wait().await?;
-        if self.state.is_behind.load(Ordering::Acquire) { Err(Error::Behind) } else { Ok(()) }
+        if self.replica.is_broken() { Err(Error::Behind) } else { Ok(()) }
     }
 
     /// Makes the store durable, and has the log forget what came before. Blocks; returns how many segments were removed.
     pub fn checkpoint(&self) -> Result<usize, Error> {
         let _only = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
-        let applied = self.state.applied.load(Ordering::Acquire);
+        let applied = self.applied.load(Ordering::Acquire);
         let store = self.store();
         self.replica.keep_clock()?;
         store.flush()?;
@@ -147,19 +138,19 @@ impl Journal {
 }
 
 /// Applies what was made durable, on the log's thread, so in the log's order.
-fn on_commit(replica: Arc<Replica>, state: Arc<State>, metrics: Metrics) -> wal::OnCommit {
+fn on_commit(replica: Arc<Replica>, applied: Arc<AtomicU64>, metrics: Metrics) -> wal::OnCommit {
     Box::new(move |entries| {
         metrics.wal.committed(entries.len());
         for (number, payload) in entries {
-            if state.is_behind.load(Ordering::Acquire) {
+            if replica.is_broken() {
                 return;
             }
             match apply(&replica, payload) {
-                Ok(()) => state.applied.store(*number, Ordering::Release),
+                Ok(()) => applied.store(*number, Ordering::Release),
                 Err(error) => {
                     log::error!("entry {number} cannot be stored: {error}");
                     metrics.errors.count(&error);
-                    state.is_behind.store(true, Ordering::Release);
+                    replica.break_off();
                 }
             }
         }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Error, Service, edit, milliseconds};
+use super::{Error, Service, edit};
 use crate::model::check_id;
+use crate::replica::milliseconds;
 use crate::storage::Table;
 
 /// A key as it is stored: its secret is not.
@@ -46,7 +47,7 @@ impl Service {
     pub async fn make_key(&self, id: &str) -> Result<NewKey, Error> {
         check_id("id", id)?;
         let secret = format!("{:032x}", rand::rng().random::<u128>());
-        let stored = Stored { hash: hash(&secret), created: milliseconds(SystemTime::now()) };
+        let stored = Stored { hash: hash(&secret), created: milliseconds() };
         self.journal.write(vec![edit(Table::Keys, id, &stored)?]).await?;
         self.measure_keys()?;
         Ok(NewKey { id: id.to_owned(), secret, created: stored.created })

@@ -23,7 +23,7 @@ pub use peers::MAX_RECORDS;
 pub use votes::{Cast, Tally};
 
 use crate::model::{Agent, Claim, Gold, MAX_PAGE, Vote, check_id};
-use crate::replica::{Key, Membership, Replica};
+use crate::replica::{Key, Membership, Replica, milliseconds};
 use crate::storage::{self, Index, OpenError, Store, Table};
 use crate::wal;
 use breaker::Breakers;
@@ -260,7 +260,7 @@ impl Service {
             });
             self.journal.write(edits.collect::<Result<_, _>>()?).await?;
         }
-        let done = Done { at: milliseconds(SystemTime::now()) };
+        let done = Done { at: milliseconds() };
         self.journal.write(vec![edit(Table::Chores, TRUST_DECAY, &done)?]).await?;
         self.measure()?;
         Ok(agents.len())
@@ -290,11 +290,6 @@ fn within<T>(items: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> impl
         bytes += size(item);
         has_place
     })
-}
-
-/// Milliseconds since 1970.
-fn milliseconds(time: SystemTime) -> u64 {
-    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn not_found(what: &'static str, id: &str) -> Error {
