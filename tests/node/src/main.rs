@@ -152,8 +152,8 @@ async fn run(options: &Options) -> Result<()> {
         tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
         log::info!("ending");
     };
-    // Who started it may wait for this line.
-    println!("listening on http://{}", config.node.address);
+    // Who started it may wait for this line, or may listen no more: of several nodes, the first may be enough.
+    let _ = writeln!(std::io::stdout(), "listening on http://{}", config.node.address);
     let chores = tokio::spawn(chores(service.clone(), cluster, options.certificates.clone(), metrics.clone()));
     serve(listener, app, &metrics.errors, patience, stop).await;
     chores.abort();

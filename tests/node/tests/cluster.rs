@@ -4,11 +4,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use support::namespaces::{self, Network};
 use support::{Node, Samples};
@@ -173,6 +175,36 @@ fn a_node_whose_disk_was_lost_gets_everything_by_comparing() {
     // A claim and 60 votes with two index entries each, found by whoever looked first, and perhaps by two at once.
     let found: f64 = NAMES.iter().map(|name| cluster.of(name).value("stemedb_merkle_diff_size_sum", &[])).sum();
     assert!(found >= 181.0, "{found} records");
+}
+
+/// A port of which the two after it are free as well, or were a moment ago.
+fn three_ports() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let starts = (0..100).map(|_| support::free_addresses::<1>()[0].port());
+    starts.into_iter().find(|port| *port < u16::MAX - 2 && (1..3).all(|more| is_free(port + more))).unwrap()
+}
+
+#[test]
+fn one_command_starts_a_cluster_and_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = SocketAddr::from(([127, 0, 0, 1], three_ports()));
+    let nodes = ["--nodes".to_owned(), "3".into(), "--compare-every".into(), "1".into()];
+    let mut parent = Node::start_as(folder.path(), listen, &nodes, None);
+    // Whichever was ready first has said where it is; the first of them is where it was told to be.
+    parent.url = format!("http://{listen}");
+    let begin = Instant::now();
+    while parent.get("/metrics").is_none() || parent.samples().states() != [3.0, 0.0, 0.0] {
+        assert!(begin.elapsed() < LIMIT, "the three have not found each other");
+        thread::sleep(Duration::from_millis(100));
+    }
+    for name in NAMES {
+        assert!(folder.path().join(name).join("wal").is_dir(), "{name} has a folder of its own");
+    }
+    let pid = Pid::from_raw(i32::try_from(parent.child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert!(parent.child.wait().unwrap().success(), "all of them end well");
+    let ports = (0..3).map(|more| listen.port() + more);
+    assert!(ports.into_iter().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()), "none is left");
 }
 
 #[test]
