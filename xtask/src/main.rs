@@ -2,6 +2,7 @@
 
 mod apt;
 mod bench;
+mod boards;
 mod build;
 mod cross;
 mod demo;

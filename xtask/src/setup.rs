@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::apt::{self, Apt};
 use crate::cross::{self, Arch};
 use crate::toolchain::Toolchain;
-use crate::{linker, shell};
+use crate::{boards, linker, shell};
 
 /// What to look for, and what to do about it.
 #[derive(Clone, Copy, Default)]
@@ -51,6 +51,9 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("etcd", "etcd-server"),
     ("db_bench", "rocksdb-tools"),
     ("sqlite3", "sqlite3"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("chromium", "chromium"),
 ];
 
 /// Programs that make and run a guest, and their Debian packages.
@@ -106,6 +109,7 @@ impl Setup {
         if self.options.tests {
             self.components()?;
             self.programs(TEST_PROGRAMS)?;
+            self.boards()?;
             if Arch::HOST != Arch::Aarch64 {
                 self.programs(cross::PROGRAMS)?;
             }
@@ -225,6 +229,19 @@ impl Setup {
         println!("installing  {}", packages.join(" "));
         self.apt.install(&packages)?;
         self.ok("test programs", &packages.join(", "));
+        Ok(())
+    }
+
+    /// Grafana's own parts, which check and draw its boards.
+    fn boards(&mut self) -> Result<()> {
+        if !boards::is_set_up() {
+            if !self.lacks("packages of the boards", "not installed") {
+                return Ok(());
+            }
+            println!("installing  packages of the boards");
+            boards::set_up()?;
+        }
+        self.ok("packages of the boards", boards::FOLDER);
         Ok(())
     }
 

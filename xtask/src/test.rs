@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{build, cross, docs, ebpf, setup, shell, view};
+use crate::{boards, build, cross, docs, ebpf, setup, shell, view};
 
 type Action = fn() -> Result<()>;
 
@@ -25,6 +25,7 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("unit tests", true, || {
         shell::run(shell::cargo().args(["test", "--no-fail-fast", "--workspace", "--exclude", "stemedb-kernel-tests"]))
     }),
+    ("boards", true, boards::check),
     ("cost of recording", true, || shell::run(shell::cargo().args(["bench", "-p", "stemedb-metrics"]))),
     ("cluster that is cut in two", false, || as_root(&["-p", "stemedb-node", "--test", "cluster", "--", "--ignored"])),
     ("faults and alerts", false, || {

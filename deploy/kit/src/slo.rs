@@ -18,7 +18,7 @@ const FSYNC_BUDGET: f64 = 0.01;
 /// Requests of a window, of which a share means something: of fewer, one that fails is too much of it.
 const REQUESTS: u32 = 100;
 /// A bound of the histogram, as it is written there: an eighth of a second.
-const FSYNC_BOUND: &str = "0.125";
+pub const FSYNC_BOUND: &str = "0.125";
 
 /// A burn rate at which somebody is told, and over which windows.
 struct Burn {

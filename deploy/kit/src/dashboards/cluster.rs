@@ -2,8 +2,9 @@
 
 use stemedb_metrics::catalog::Id as Node;
 
-use super::model::{Board, Shape, panel};
-use super::{OF_NODE, of_nodes, quantile, rate, with};
+use super::model::Board;
+use super::panel::{Shape, panel};
+use super::{OF_NODE, YES_OR_NO, of_nodes, quantile, rate, with};
 use crate::names::node;
 
 pub(super) fn board() -> Board {
@@ -24,10 +25,11 @@ pub(super) fn board() -> Board {
                 panel("Dead", Shape::Figure, "short", "The most that a node takes for dead.")
                     .ask(format!("max({}{})", node(Node::ClusterNodes), with(OF_NODE, "state=\"dead\"")), "dead")
                     .coloured(&[(1.0, "red")]).wide(4).runbooks(&["StemeDBAPIDown"]),
-                panel("Quorum", Shape::Timeline, "short", "1 while a node sees more than half of its cluster. Two sides without one, or one: a split brain.")
-                    .ask(format!("{}{nodes}", node(Node::ClusterQuorum)), "{{instance}}").coloured(&[(0.0, "red"), (1.0, "green")]).runbooks(&["ClusterSplitBrain"]),
+                panel("Quorum", Shape::Timeline, "short", "Whether a node sees more than half of its cluster. Two sides without one, or one: a split brain.")
+                    .ask(format!("{}{nodes}", node(Node::ClusterQuorum)), "{{instance}}").coloured(&[(0.0, "red"), (1.0, "green")]).words(YES_OR_NO).runbooks(&["ClusterSplitBrain"]),
                 panel("Node status", Shape::Stacked, "short", "Nodes by state, as each sees them.")
-                    .ask(format!("sum by (instance, state) ({}{nodes})", node(Node::ClusterNodes)), "{{instance}} {{state}}"),
+                    .ask(format!("sum by (instance, state) ({}{nodes})", node(Node::ClusterNodes)), "{{instance}} {{state}}")
+                    .series(&[("alive$", "green"), ("suspect$", "orange"), ("dead$", "red")]),
                 panel("Joins", Shape::Lines, "short", "Nodes that joined or came back.")
                     .ask(format!("sum by (instance) (increase({}{nodes}[$__rate_interval]))", node(Node::ClusterJoins)), "{{instance}}")
                     .runbooks(&["NewNodeJoined"]),
@@ -43,8 +45,8 @@ pub(super) fn board() -> Board {
                 panel("Merkle diff size", Shape::Lines, "short", "Records that differed in a comparison.")
                     .ask(quantile(0.5, &node(Node::MerkleDiff), &nodes, ""), "p50")
                     .ask(quantile(0.99, &node(Node::MerkleDiff), &nodes, ""), "p99"),
-                panel("Converged", Shape::Timeline, "short", "1 where the last comparison found no difference.")
-                    .ask(format!("min by (instance, peer) ({}{nodes})", node(Node::Converged)), "{{instance}} = {{peer}}").coloured(&[(0.0, "red"), (1.0, "green")]),
+                panel("Converged", Shape::Timeline, "short", "Whether the last comparison of two nodes found no difference.")
+                    .ask(format!("min by (instance, peer) ({}{nodes})", node(Node::Converged)), "{{instance}} = {{peer}}").coloured(&[(0.0, "red"), (1.0, "green")]).words(YES_OR_NO),
                 panel("Gossip messages", Shape::Lines, "ops", "Datagrams of the membership protocol.")
                     .ask(rate(&node(Node::GossipMessages), &nodes, "direction"), "{{direction}}"),
             ]),

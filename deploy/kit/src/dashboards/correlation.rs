@@ -3,12 +3,28 @@
 
 use stemedb_probe::catalog::Id as Agent;
 
-use super::model::{Board, Shape, panel};
+use super::model::Board;
+use super::panel::{Shape, panel};
 use super::{
-    OF_AGENT, OF_DISK, OF_HOST, WINDOW, fsync_latency, of_agents, of_nodes, quantile, rate, request_duration, requests,
-    with,
+    OF_AGENT, OF_DISK, OF_HOST, WINDOW, YES_OR_NO, fsync_latency, of_agents, of_nodes, or_none, quantile, rate,
+    request_duration, requests, with,
 };
 use crate::names::{agent, file};
+use crate::slo::FSYNC_BOUND;
+
+/// Colours of the phases: the disk is red, what waits before it orange, the journal yellow, the processor blue.
+const PHASE_COLOURS: &[(&str, &str)] = &[
+    ("^cpu$", "light-blue"),
+    ("^runqueue$", "dark-blue"),
+    ("^queue$", "orange"),
+    ("^device$", "red"),
+    ("^journal$", "yellow"),
+    ("^flush$", "dark-red"),
+    ("^other$", "#8e8e8e"),
+];
+/// Colours of the API and of the log.
+const API_AND_LOG: &[(&str, &str)] =
+    &[("^API.*p99", "blue"), ("^API.*p50", "light-blue"), ("^WAL.*p99", "red"), ("^WAL.*p50", "light-red")];
 
 pub(super) fn board() -> Board {
     let target = with(OF_AGENT, "");
@@ -30,16 +46,16 @@ pub(super) fn board() -> Board {
                     .ask(quantile(0.5, &request_duration(), &requests("method=~\"POST|PUT|DELETE\", path!~\"/v1/peer/.*\""), ""), "API writes, p50")
                     .ask(quantile(0.99, &fsync_latency(), &target, ""), "WAL fsync, p99")
                     .ask(quantile(0.5, &fsync_latency(), &target, ""), "WAL fsync, p50")
-                    .coloured(&[(0.1, "orange"), (0.5, "red")]).wide(16).runbooks(&["HighAPILatency", "APISlowDiskFast", "DiskSlowAPIFast"]),
+                    .series(API_AND_LOG).coloured(&[(0.1, "orange"), (0.5, "red")]).wide(16).runbooks(&["HighAPILatency", "APISlowDiskFast", "DiskSlowAPIFast"]),
                 panel("The longest fsync", Shape::Figure, "s", "Of the log, since the agent began.")
                     .ask(format!("max({}{target})", agent(Agent::FsyncLatencyMax)), "longest").coloured(&[(0.1, "orange"), (1.0, "red")]).wide(4),
                 panel("Fsyncs of the log", Shape::Figure, "ops", "Sync calls of the log, a second.").ask(rate(&format!("{}_count", fsync_latency()), &target, "job"), "syncs").wide(4),
             ]),
             ("Where does the log's time go?", vec![
                 panel("Time in fsync, by phase", Shape::Stacked, "s", "Seconds a second that threads spent in sync calls of the log, divided to the nanosecond: flush and device are the disk, journal the file system's commit, queue other I/O before it, cpu and runqueue the processor, other is not known.")
-                    .ask(rate(&phases, &target, "phase"), "{{phase}}").runbooks(&["WALFsyncBurnFast"]),
+                    .ask(rate(&phases, &target, "phase"), "{{phase}}").series(PHASE_COLOURS).runbooks(&["WALFsyncBurnFast"]),
                 panel("Shares of the phases", Shape::Pie, "s", "Over the time that is shown.")
-                    .ask(format!("sum by (phase) (increase({phases}{target}[$__range]))"), "{{phase}}").wide(12),
+                    .ask(format!("sum by (phase) (increase({phases}{target}[$__range]))"), "{{phase}}").series(PHASE_COLOURS).wide(12),
                 panel("One fsync, on average", Shape::Stacked, "s", "The mean sync call of the log, divided: as high as the mean is long.")
                     .ask(
                         format!(
@@ -48,7 +64,8 @@ pub(super) fn board() -> Board {
                             fsync_latency()
                         ),
                         "{{phase}}",
-                    ),
+                    )
+                    .series(PHASE_COLOURS),
                 panel("From write to durable", Shape::Lines, "s", "From the first write that no sync has covered to the return of the one that does.")
                     .ask(quantile(0.5, &agent(Agent::FlushLatency), &target, ""), "p50")
                     .ask(quantile(0.99, &agent(Agent::FlushLatency), &target, ""), "p99"),
@@ -66,25 +83,43 @@ pub(super) fn board() -> Board {
                 panel("Requests", Shape::Lines, "iops", "Block requests of the target's files.")
                     .ask(rate(&agent(Agent::DiskIos), &of_target, "device, op"), "{{device}} {{op}}"),
                 panel("Errors", Shape::Lines, "short", "Failed block requests, writes and syncs, and errors of writing back, since the agent began: each step is a fault. Not as a rate: a counter that begins with one has none.")
-                    .ask(format!("sum by (device, op, error) ({}{disks})", agent(Agent::DiskErrors)), "{{device}} {{op}} {{error}}")
+                    .ask(
+                        or_none(&format!("sum by (device, op, error) ({}{disks})", agent(Agent::DiskErrors)), "device", "no disk errors"),
+                        "{{device}} {{op}} {{error}}",
+                    )
                     .ask(format!("sum by (op, error) ({}{target})", agent(Agent::WriteErrors)), "wal {{op}} {{error}}")
                     .ask(format!("sum by (class) ({}{target})", agent(Agent::WritebackErrors)), "writeback {{class}}")
                     .coloured(&[(1.0, "red")]).runbooks(&["DiskErrors", "WritebackErrors", "WALFsyncFailure"]),
             ]),
-            ("Which files?", vec![
+            ("Which files, which slow calls?", vec![
                 panel("Fsync by class (p99)", Shape::Lines, "s", "The database's other files.")
-                    .ask(quantile(0.99, &file(Agent::FsyncLatency), &classes, "class"), "{{class}}"),
+                    .ask(quantile(0.99, &file(Agent::FsyncLatency), &classes, "class"), "{{class}}").wide(8),
+                panel("Slow syncs", Shape::Lines, "short", "Sync calls that took longer than an eighth of a second, of the log and of the other files, each minute. A click on a line leads to the slowest calls, with their files, threads and phases.")
+                    .ask(slow(&fsync_latency(), &target, "instance"), "wal")
+                    .ask(slow(&file(Agent::FsyncLatency), &classes, "instance, class"), "{{class}}")
+                    .leads("The slowest calls", "http://${__field.labels.instance}/api/v1/slow").wide(8),
                 panel("Bytes written by class", Shape::Stacked, "Bps", "Calls that write to the database's other files.")
-                    .ask(rate(&file(Agent::BytesWritten), &classes, "class"), "{{class}}"),
+                    .ask(rate(&file(Agent::BytesWritten), &classes, "class"), "{{class}}").wide(8),
             ]),
             ("Can I trust this?", vec![
-                panel("Lost events", Shape::Lines, "short", "What is missing from the figures above. The slowest calls by name are at the agent's /api/v1/slow, and `stemedb-probe trace` shows them as they end.")
-                    .ask(format!("sum by (reason) (increase({}{{{OF_HOST}}}[{WINDOW}]))", agent(Agent::Lost)), "{{reason}}")
+                panel("Lost events", Shape::Lines, "short", "What is missing from the figures above, by reason.")
+                    .ask(
+                        or_none(&format!("sum by (reason) (increase({}{{{OF_HOST}}}[{WINDOW}])) > 0", agent(Agent::Lost)), "reason", "nothing lost"),
+                        "{{reason}}",
+                    )
                     .runbooks(&["ProbeSamplesLost"]),
-                panel("What the agent sees", Shape::Table, "short", "Each capability, and the hook that gives it; 0 for what this kernel does not allow.")
+                panel("What the agent sees", Shape::Table, "short", "Each capability, and the hook that gives it; no for what this kernel does not allow.")
                     .ask(format!("max by (host, capability, hook) ({}{{{OF_HOST}}})", agent(Agent::Capability)), "")
+                    .words(YES_OR_NO)
                     .runbooks(&["ProbeCapabilityDegraded"]),
             ]),
         ],
     }
+}
+
+/// Sync calls a minute that took longer than the objective of the log allows.
+fn slow(latency: &str, selector: &str, by: &str) -> String {
+    let bound = format!("le=\"{FSYNC_BOUND}\"");
+    let fast = rate(&format!("{latency}_bucket"), &selector.replace('}', &format!(", {bound}}}")), by);
+    format!("60 * ({} - {fast})", rate(&format!("{latency}_count"), selector, by))
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod correlation;
 mod model;
+mod panel;
 mod sli;
 mod storage;
 
@@ -12,7 +13,8 @@ use stemedb_probe::catalog::Id as Agent;
 use crate::names::{AGENT_JOB, NODE_JOB, agent, node};
 use crate::promql::{self, API};
 
-pub use model::{Board, Panel, Query, Shape, Variable};
+pub use model::{Board, Variable};
+pub use panel::{Panel, Query, Shape};
 
 /// What queries of the node's own metrics are limited to.
 const OF_NODE: &str = "job=~\"$job\", instance=~\"$instance\"";
@@ -24,6 +26,9 @@ const OF_HOST: &str = "job=\"stemedb-probe\", host=~\"$host\"";
 const OF_DISK: &str = "job=\"stemedb-probe\", host=~\"$host\", device=~\"$device\"";
 /// The window of rates, which Grafana chooses by the time that is shown.
 const WINDOW: &str = "$__rate_interval";
+
+/// Words for a flag, and their colours.
+const YES_OR_NO: &[(&str, &str, &str)] = &[("0", "no", "red"), ("1", "yes", "green")];
 
 /// Every board.
 #[must_use]
@@ -44,6 +49,11 @@ fn rate(name: &str, selector: &str, by: &str) -> String {
 /// A quantile of a histogram, by some labels beside `le`.
 fn quantile(quantile: f64, name: &str, selector: &str, by: &str) -> String {
     promql::quantile(quantile, name, selector, by, WINDOW)
+}
+
+/// An expression, or 0 with a name of its own where it gives nothing: all is well, and not that nobody looks.
+fn or_none(expr: &str, label: &str, name: &str) -> String {
+    format!("{expr} or on () label_replace(vector(0), \"{label}\", \"{name}\", \"\", \"\")")
 }
 
 /// The three quantiles of a histogram as queries of one panel.

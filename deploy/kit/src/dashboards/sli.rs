@@ -2,10 +2,14 @@
 
 use stemedb_metrics::catalog::Id as Node;
 
-use super::model::{Board, Shape, panel};
+use super::model::Board;
+use super::panel::{Shape, panel};
 use super::{OF_NODE, WINDOW, of_nodes, quantiles, rate, request_duration, requests, with};
 use crate::names::node;
 use crate::slo;
+
+/// Colours of circuit breakers.
+const STATE_COLOURS: &[(&str, &str)] = &[("^closed$", "green"), ("^half_open$", "orange"), ("^open$", "red")];
 
 pub(super) fn board() -> Board {
     let nodes = with(OF_NODE, "");
@@ -32,7 +36,7 @@ pub(super) fn board() -> Board {
                     .ask(format!("{}1h / 0.01", slo::FSYNC_RATIO), "fsyncs of {{target}}, one hour")
                     .coloured(&[(6.0, "orange"), (14.4, "red")]).runbooks(&["APIAvailabilityBurnFast", "WALFsyncBurnFast"]),
                 panel("Status", Shape::Pie, "short", "Answers by status, in the time that is shown.")
-                    .ask(format!("sum by (status) (increase({count}{all}[$__range]))"), "{{status}}"),
+                    .ask(format!("sum by (status) (increase({count}{all}[$__range]))"), "{{status}}").series(&[("^[23]..$", "green"), ("^4..$", "orange"), ("^429$", "yellow"), ("^5..$", "red")]),
                 panel("Errors by type", Shape::Stacked, "ops", "As each error counts itself.")
                     .ask(rate(&node(Node::Errors), &nodes, "type, layer"), "{{layer}}: {{type}}").wide(16).runbooks(&["HighAPIErrorRate"]),
             ]),
@@ -50,7 +54,7 @@ pub(super) fn board() -> Board {
             ]),
             ("Trust", vec![
                 panel("Circuit breakers", Shape::Stacked, "short", "By state.")
-                    .ask(format!("sum by (state) ({}{nodes})", node(Node::Breakers)), "{{state}}").runbooks(&["CircuitBreakerHalfOpen", "CircuitBreakerOpen"]),
+                    .ask(format!("sum by (state) ({}{nodes})", node(Node::Breakers)), "{{state}}").series(STATE_COLOURS).runbooks(&["CircuitBreakerHalfOpen", "CircuitBreakerOpen"]),
                 panel("Quarantine", Shape::Lines, "short", "Votes that are held back, as each node has them.")
                     .ask(format!("max by (instance) ({}{nodes})", node(Node::Quarantined)), "{{instance}}").runbooks(&["QuarantineBacklogGrowing"]),
             ]),

@@ -3,7 +3,8 @@
 use stemedb_metrics::catalog::Id as Node;
 use stemedb_probe::catalog::Id as Agent;
 
-use super::model::{Board, Shape, panel};
+use super::model::Board;
+use super::panel::{Shape, panel};
 use super::{OF_AGENT, OF_NODE, fsync_latency, of_agents, of_nodes, quantile, quantiles, rate, with};
 use crate::names::{agent, node, of_syncs};
 
