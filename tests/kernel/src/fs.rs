@@ -1,6 +1,7 @@
 //! File systems to test on: images on loop devices, tmpfs, overlays. Unmounted when dropped, also when a test fails.
 
 use std::ffi::OsStr;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 pub struct Mount {
     at: PathBuf,
     /// What it stands on, dropped after it is unmounted.
-    _below: Option<Box<Mount>>,
+    below: Option<Box<Mount>>,
     _dir: TempDir,
 }
 
@@ -37,6 +38,16 @@ impl Mount {
         let args: Vec<&OsStr> = args.iter().map(OsStr::new).chain([image.as_os_str()]).collect();
         run(mkfs, &args)?;
         Self::attach(dir, None, &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str()])
+    }
+
+    /// An ext4 of a size in an image on another mount, which has to outlive it: a disk that is as slow as what is below.
+    pub fn on(below: &Self, size: &str) -> Result<Self> {
+        let image = below.path().join("image");
+        run("truncate", &[OsStr::new("-s"), OsStr::new(size), image.as_os_str()])?;
+        // Not by the page cache, which would be fast, and belong to nobody.
+        let device = LoopDevice::of(&image, &["--direct-io=on"])?;
+        // Detached while it is mounted, it goes with the mount.
+        Self::device(&device.0, &["-q", "-F"])
     }
 
     /// What is in an image that lies elsewhere.
@@ -77,6 +88,19 @@ impl Mount {
         )
     }
 
+    /// Takes all the room that is left to what it stands on, so that every block that it writes for the first time is an error.
+    pub fn fail(&self) -> Result<()> {
+        let below = self.below.as_ref().context("it stands on nothing that can be full")?;
+        let mut file = std::fs::File::create(below.path().join("full"))?;
+        let zeros = vec![0; 1 << 16];
+        let full = loop {
+            if let Err(error) = file.write_all(&zeros) {
+                break error;
+            }
+        };
+        if full.kind() == ErrorKind::StorageFull { Ok(()) } else { Err(full).context("cannot fill it") }
+    }
+
     fn overlay() -> Result<Self> {
         let below = Self::tmpfs("512m")?;
         for part in ["lower", "upper", "work"] {
@@ -101,7 +125,7 @@ impl Mount {
         std::fs::create_dir(&at)?;
         let args: Vec<&OsStr> = args.iter().copied().chain([at.as_os_str()]).collect();
         run("mount", &args)?;
-        Ok(Self { at, _below: below, _dir: dir })
+        Ok(Self { at, below, _dir: dir })
     }
 
     /// Where it is.
@@ -179,9 +203,30 @@ impl Drop for Zram {
     }
 }
 
+/// A loop device, detached when dropped.
+struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    fn of(image: &Path, args: &[&str]) -> Result<Self> {
+        let made = Command::new("losetup").args(["--find", "--show"]).args(args).arg(image).output()?;
+        if !made.status.success() {
+            bail!("losetup {}: {}", image.display(), String::from_utf8_lossy(&made.stderr));
+        }
+        Ok(Self(PathBuf::from(String::from_utf8(made.stdout)?.trim())))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        if let Err(error) = run("losetup", &[OsStr::new("--detach"), self.0.as_os_str()]) {
+            eprintln!("{} stays: {error}", self.0.display());
+        }
+    }
+}
+
 /// A disk with partitions, on a loop device. It has to outlive what is mounted.
 pub struct Partitioned {
-    device: PathBuf,
+    device: LoopDevice,
     partitions: Vec<PathBuf>,
     _dir: TempDir,
 }
@@ -194,15 +239,14 @@ impl Partitioned {
         let dir = tempfile::tempdir()?;
         let image = dir.path().join("image");
         run("truncate", &[OsStr::new("-s"), OsStr::new("256M"), image.as_os_str()])?;
-        let made = Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(&image).output()?;
-        let device = PathBuf::from(String::from_utf8(made.stdout)?.trim());
+        let device = LoopDevice::of(&image, &["--partscan"])?;
         let mut disk = Self { device, partitions: Vec::new(), _dir: dir };
         for n in 1..=count {
             // Not by a table, which the kernel may not know how to read.
             let (number, start) = (n.to_string(), (SECTORS * n).to_string());
-            let device = disk.device.as_os_str();
+            let device = disk.device.0.as_os_str();
             run("addpart", &[device, number.as_ref(), start.as_ref(), SECTORS.to_string().as_ref()])?;
-            let partition = PathBuf::from(format!("{}p{n}", disk.device.display()));
+            let partition = PathBuf::from(format!("{}p{n}", disk.device.0.display()));
             crate::wait_for("a partition", std::time::Duration::from_secs(10), || partition.exists().then_some(()))?;
             disk.partitions.push(partition);
         }
@@ -212,12 +256,6 @@ impl Partitioned {
     /// The devices of the partitions.
     pub fn partitions(&self) -> &[PathBuf] {
         &self.partitions
-    }
-}
-
-impl Drop for Partitioned {
-    fn drop(&mut self) {
-        let _ = run("losetup", &[OsStr::new("--detach"), self.device.as_os_str()]);
     }
 }
 

@@ -12,15 +12,18 @@ pub mod fio;
 pub mod fs;
 pub mod golden;
 pub mod load;
+pub mod netns;
 pub mod outcome;
 pub mod prometheus;
 pub mod quantiles;
 pub mod strace;
+pub mod throttle;
 pub mod trace;
 pub mod tracefs;
 pub mod web;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -47,6 +50,12 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     path.canonicalize().with_context(|| {
         format!("{} is not built: run `cargo xtask test`, or `cargo xtask build` once", path.display())
     })
+}
+
+/// A name that nothing else has on this machine while this process runs.
+pub fn own_name(prefix: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Waits until `check` gives something.

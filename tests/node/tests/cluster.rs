@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::namespaces::{self, Network};
+use stemedb_kernel_tests::netns::{self, Network};
 use support::{Node, Samples};
 
 /// Within this long the protocol finds out everything: an order of magnitude more than it needs.
@@ -43,7 +43,7 @@ impl<'a> Cluster<'a> {
         for (peer, address) in NAMES.iter().zip(self.addresses).filter(|(peer, _)| **peer != name) {
             arguments.extend(["--peer".into(), format!("{peer}={address}")]);
         }
-        let inside = self.network.map(|network| network.enter(place));
+        let inside = self.network.map(|network| network.host(u8::try_from(place).unwrap()).unwrap());
         self.nodes.insert(name, Node::start_as(&self.data.join(name), self.addresses[place], &arguments, inside));
     }
 
@@ -210,9 +210,9 @@ fn one_command_starts_a_cluster_and_ends_it() {
 #[test]
 #[ignore = "makes network namespaces, hence as root: `cargo xtask test` runs it"]
 fn one_that_is_cut_off_has_no_quorum_and_both_sides_agree_when_it_is_healed() {
-    let network = Network::new(3);
+    let network = Network::new(3).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(folder.path(), [0, 1, 2].map(namespaces::address), Some(&network));
+    let cluster = Cluster::start(folder.path(), [0, 1, 2].map(netns::address), Some(&network));
     cluster.await_states(&NAMES, 3.0, 0.0);
     cluster.claim("node-1", "before");
     let mut votes = vec![cluster.vote("node-1")];
@@ -221,7 +221,7 @@ fn one_that_is_cut_off_has_no_quorum_and_both_sides_agree_when_it_is_healed() {
         assert_eq!(cluster.of(name).quorum(), 1.0);
     }
 
-    network.cut(2);
+    network.cut(2).unwrap();
     cluster.await_that("node-1", "one suspect", |samples| samples.states()[1] > 0.0);
     cluster.await_states(&["node-1", "node-2"], 2.0, 1.0);
     cluster.await_states(&["node-3"], 1.0, 2.0);
@@ -242,7 +242,7 @@ fn one_that_is_cut_off_has_no_quorum_and_both_sides_agree_when_it_is_healed() {
     }
     assert!(cluster.of("node-1").is("stemedb_replication_pending_entries", "node-2", 0.0), "its own side has all");
 
-    network.heal(2);
+    network.heal(2).unwrap();
     cluster.await_states(&NAMES, 3.0, 0.0);
     cluster.await_converged();
     for name in NAMES {

@@ -20,10 +20,7 @@ const MOST: Duration = Duration::from_millis(250);
 #[test]
 fn behind_a_disk_that_stands_still() -> Result<()> {
     let below = Mount::new("ext4")?;
-    let image = below.path().join("image");
-    run("truncate", &[OsStr::new("-s"), OsStr::new("256M"), image.as_os_str()])?;
-    run("mkfs.ext4", &[OsStr::new("-q"), OsStr::new("-F"), image.as_os_str()])?;
-    let mount = Mount::loop_of(&image)?;
+    let mount = Mount::on(&below, "256M")?;
     let device = Device::below(mount.path())?;
     let _scheduler = device.set("queue/scheduler", "mq-deadline")?;
     // A request for each call.

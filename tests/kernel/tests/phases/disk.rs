@@ -2,16 +2,16 @@
 //! cache to flush.
 
 use std::ffi::OsStr;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use stemedb_kernel_tests::block::Device;
 use stemedb_kernel_tests::fs::{Mount, run};
 use stemedb_kernel_tests::load::Load;
+use stemedb_kernel_tests::throttle::{Limit, Throttle};
 use stemedb_kernel_tests::trace::{Call, Trace, sum, total};
 use stemedb_kernel_tests::tracefs::Recording;
 
-use super::work::{PAUSE, about, file, longest, ns, overlap, rounds, thread_id, while_frozen};
+use super::work::{PAUSE, about, file, longest, ns, overlap, rounds, while_frozen};
 
 /// An ext4 without a journal in an image on another file system, that can be frozen.
 pub(crate) fn on_another(below: &Mount) -> Result<Mount> {
@@ -89,32 +89,6 @@ fn behind_others_for_a_tag_is_the_queue() -> Result<()> {
 }
 
 /// A limit of a cgroup holds bios back before they are requests.
-struct Throttle {
-    cgroup: std::path::PathBuf,
-}
-
-impl Throttle {
-    /// So many bytes a second, for the writes of the calling thread to a device.
-    fn of_this_thread(device: &Device, bytes: u64) -> Result<Self> {
-        let cgroup = Path::new("/sys/fs/cgroup/blkio").join(format!("stemedb-test-{}", std::process::id()));
-        std::fs::create_dir(&cgroup).context("the blkio controller of cgroup v1?")?;
-        let throttle = Self { cgroup };
-        let (major, minor) = device.number;
-        std::fs::write(throttle.cgroup.join("blkio.throttle.write_bps_device"), format!("{major}:{minor} {bytes}"))?;
-        std::fs::write(throttle.cgroup.join("tasks"), thread_id()?)?;
-        Ok(throttle)
-    }
-}
-
-impl Drop for Throttle {
-    fn drop(&mut self) {
-        let _ = std::fs::write("/sys/fs/cgroup/blkio/tasks", thread_id().unwrap_or_default());
-        if let Err(error) = std::fs::remove_dir(&self.cgroup) {
-            eprintln!("{}: {error}", self.cgroup.display());
-        }
-    }
-}
-
 #[test]
 fn a_limit_of_a_cgroup_is_the_queue() -> Result<()> {
     const BYTES: usize = 1 << 20;
@@ -127,7 +101,8 @@ fn a_limit_of_a_cgroup_is_the_queue() -> Result<()> {
     let alone = total(&alone.calls()?);
     let trace = Trace::of(std::process::id(), &wal, &[])?;
     {
-        let _throttle = Throttle::of_this_thread(&device, BYTES as u64)?;
+        let throttle = Throttle::new(&device, Limit::Bytes(BYTES as u64))?;
+        throttle.this_thread()?;
         rounds(&file, 1, BYTES)?;
     }
     let calls = trace.calls()?;

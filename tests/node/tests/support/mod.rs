@@ -1,8 +1,6 @@
 //! The node as a process, for several tests.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part; a test that cannot go on panics")]
 
-pub(crate) mod namespaces;
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
@@ -11,8 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-
-use namespaces::Inside;
+use stemedb_kernel_tests::netns::Inside;
 
 /// A node that is killed when this is dropped.
 pub(crate) struct Node {
@@ -35,7 +32,7 @@ impl Node {
             command.env("RUST_LOG", "error").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
         };
         let mut child = match &inside {
-            Some(inside) => inside.run(start),
+            Some(inside) => inside.run(start).unwrap(),
             None => start(),
         };
         let mut line = String::new();
@@ -46,7 +43,7 @@ impl Node {
 
     fn there<T: Send>(&self, ask: impl FnOnce() -> T + Send) -> T {
         match &self.inside {
-            Some(inside) => inside.run(ask),
+            Some(inside) => inside.run(ask).unwrap(),
             None => ask(),
         }
     }
