@@ -95,7 +95,7 @@ metrics! {
     BreakerHalfOpen, "circuit_breaker_half_open_seconds", Gauge, [], "For how long the breaker that has been half open for longest has been so; 0 without one.";
     Quarantined, "quarantine_entries", Gauge, [], "Entries in quarantine.";
     QuarantineAdded, "quarantine_added_total", Counter, [], "Entries that were put into quarantine.";
-    TrustDecay, "trust_rank_decay_last_run_timestamp_seconds", Gauge, [], "When the decay of trust ranks last ran to its end; 0 before the first time.";
+    TrustDecay, "trust_rank_decay_last_run_timestamp_seconds", Gauge, [], "When the decay of trust ranks last ran to its end; absent before the first time.";
     GoldStandards, "gold_standards", Gauge, [], "Gold standards that answers are checked against.";
     ApiKeyCreated, "api_key_created_timestamp_seconds", Gauge, ["key"], "When an API key was made, by the key's name.";
     CertificateExpiry, "tls_certificate_expiry_timestamp_seconds", Gauge, ["certificate"], "When a TLS certificate expires.";

@@ -50,3 +50,12 @@ pub fn rate(name: &str, selector: &str, by: &str, window: &str) -> String {
 
 /// The requests of clients: what Prometheus, load balancers and other nodes ask is none of them.
 pub const API: &str = "path!~\"/metrics|/healthz|/readyz|/v1/peer/.*\"";
+
+/// Targets of a job that do not answer; and the job, where all of its targets have left what Prometheus discovers within a day. (Of one that has
+/// never had any, nothing: who has no nodes is not to hear of it. Of one target that leaves, nothing either: that is how a pod is replaced.)
+#[must_use]
+pub fn down(job: &str) -> String {
+    format!(
+        "up{{job=\"{job}\"}} == 0\nor\n(count by (job) (count_over_time(up{{job=\"{job}\"}}[1d])) unless count by (job) (up{{job=\"{job}\"}}))"
+    )
+}

@@ -12,26 +12,26 @@ use crate::promql::{API, rate};
 use crate::yaml;
 
 /// The share of requests that may fail: three nines.
-const API_BUDGET: f64 = 0.001;
+pub(crate) const API_BUDGET: f64 = 0.001;
 /// The share of fsyncs of the log that may take longer than [`FSYNC_BOUND`].
-const FSYNC_BUDGET: f64 = 0.01;
+pub(crate) const FSYNC_BUDGET: f64 = 0.01;
 /// Requests of a window, of which a share means something: of fewer, one that fails is too much of it.
 const REQUESTS: u32 = 100;
 /// A bound of the histogram, as it is written there: an eighth of a second.
 pub const FSYNC_BOUND: &str = "0.125";
 
 /// A burn rate at which somebody is told, and over which windows.
-struct Burn {
+pub(crate) struct Burn {
     /// How many times as fast as the budget allows.
-    rate: f64,
+    pub(crate) rate: f64,
     long: &'static str,
     short: &'static str,
 }
 
 /// Two per cent of a month's budget in an hour.
-const FAST: Burn = Burn { rate: 14.4, long: "1h", short: "5m" };
+pub(crate) const FAST: Burn = Burn { rate: 14.4, long: "1h", short: "5m" };
 /// Five per cent of it in six hours.
-const SLOW: Burn = Burn { rate: 6.0, long: "6h", short: "30m" };
+pub(crate) const SLOW: Burn = Burn { rate: 6.0, long: "6h", short: "30m" };
 /// All windows.
 const WINDOWS: [&str; 4] = ["5m", "30m", "1h", "6h"];
 

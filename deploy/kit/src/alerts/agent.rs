@@ -5,7 +5,7 @@ use stemedb_probe::catalog::Id as Agent;
 use super::thresholds::LOST;
 use super::{Alert, Fires, Severity, Silent};
 use crate::names::{AGENT_JOB, agent, file};
-use crate::promql::rate;
+use crate::promql::{down, rate};
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![probe_down(), probe_capability_degraded(), probe_samples_lost()]
@@ -17,9 +17,9 @@ fn probe_down() -> Alert {
         severity: Severity::Warning,
         component: "agent",
         subject: "agent-down",
-        expr: format!("up{{job=\"{AGENT_JOB}\"}} == 0"),
+        expr: down(AGENT_JOB),
         wait: "2m",
-        summary: "The agent {{ $labels.instance }} does not answer",
+        summary: "{{ if $labels.instance }}The agent {{ $labels.instance }} does not answer{{ else }}Prometheus has lost every agent of {{ $labels.job }}{{ end }}",
         description: "Nothing is known of fsyncs and disks there. The database is not concerned.",
         fires: Fires {
             series: &[("up{job=\"stemedb-probe\", instance=\"a:18190\"}", "1 0x10")],

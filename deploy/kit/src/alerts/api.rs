@@ -5,7 +5,7 @@ use stemedb_metrics::catalog::Id as Node;
 use super::thresholds::{FEW, FSYNC, QUERIES, REFUSED, REQUEST};
 use super::{Alert, Fires, Severity, Silent};
 use crate::names::{NODE_JOB, node};
-use crate::promql::{API, fsync_p99, rate, request_p99};
+use crate::promql::{API, down, fsync_p99, rate, request_p99};
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![api_down(), high_api_error_rate(), high_api_latency(), api_slow_disk_fast(), low_query_throughput()]
@@ -17,10 +17,10 @@ fn api_down() -> Alert {
         severity: Severity::Critical,
         component: "api",
         subject: "api-down",
-        expr: format!("up{{job=\"{NODE_JOB}\"}} == 0"),
+        expr: down(NODE_JOB),
         wait: "1m",
-        summary: "The API of {{ $labels.instance }} does not answer",
-        description: "Prometheus has not reached {{ $labels.instance }} for more than a minute.",
+        summary: "{{ if $labels.instance }}The API of {{ $labels.instance }} does not answer{{ else }}Prometheus has lost every node of {{ $labels.job }}{{ end }}",
+        description: "Prometheus has not reached {{ or $labels.instance \"any of them\" }} for more than a minute.",
         fires: Fires {
             series: &[("up{job=\"stemedb\", instance=\"a:18180\"}", "1 0x10")],
             not_yet: "1m",

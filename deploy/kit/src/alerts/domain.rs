@@ -4,7 +4,7 @@ use stemedb_metrics::catalog::Id as Node;
 
 use super::thresholds::{DECAY_HOURS, GOLD, HALF_OPEN, QUARANTINE};
 use super::{Alert, Fires, Severity, Silent};
-use crate::names::node;
+use crate::names::{NODE_JOB, node};
 use crate::promql::{increase, rate};
 
 pub(super) fn alerts() -> Vec<Alert> {
@@ -23,10 +23,14 @@ fn trust_rank_decay_overdue() -> Alert {
         severity: Severity::Warning,
         component: "domain",
         subject: "trust-decay",
-        expr: format!("time() - max by (job) ({}) > {DECAY_HOURS} * 3600", node(Node::TrustDecay)),
+        // Where it has never run, since the oldest of the nodes is up.
+        expr: format!(
+            "time() - (max by (job) ({}) or min by (job) (process_start_time_seconds{{job=\"{NODE_JOB}\"}})) > {DECAY_HOURS} * 3600",
+            node(Node::TrustDecay)
+        ),
         wait: "0s",
         summary: "Trust ranks of {{ $labels.job }} have not decayed for a day",
-        description: "The decay last ran to its end {{ $value | humanizeDuration }} ago, at whichever node.",
+        description: "The decay last ran to its end {{ $value | humanizeDuration }} ago, at whichever node; or it never has since the oldest of them is up.",
         fires: Fires {
             series: &[
                 (
@@ -42,11 +46,12 @@ fn trust_rank_decay_overdue() -> Alert {
             at: "1m30s",
             labels: &[("job", "stemedb")],
             summary: "Trust ranks of stemedb have not decayed for a day",
-            description: "The decay last ran to its end 1d 0h 0m 30s ago, at whichever node.",
+            description: "The decay last ran to its end 1d 0h 0m 30s ago, at whichever node; or it never has since the oldest of them is up.",
         },
         silent: Silent {
-            // One node has done it in time.
+            // One node has done it in time, though all have been up for longer than a day.
             series: &[
+                ("process_start_time_seconds{job=\"stemedb\", instance=\"a:18180\"}", "-90000x10"),
                 (
                     "stemedb_trust_rank_decay_last_run_timestamp_seconds{job=\"stemedb\", instance=\"a:18180\"}",
                     "-90000x10",

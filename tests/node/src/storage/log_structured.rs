@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use stemedb_metrics::{Cache, Compaction, Label as _};
 
 use super::{Backend, Change, Engine, Error, Options, Pair, Table};
@@ -88,11 +88,42 @@ impl Backend for Log {
 
     fn compaction(&self) -> Option<Compaction> {
         Some(Compaction {
-            // What is in tables in memory is to be written out, and then to be merged.
-            pending_bytes: self.database.write_buffer_size(),
+            // What is in memory is to be written out, as tables of the first level; they are to be merged into the next.
+            pending_bytes: self.database.write_buffer_size()
+                + self.tables.iter().map(|(_, table)| first_level(table)).sum::<u64>(),
             runs: self.database.compactions_completed() as u64,
             seconds: self.database.time_compacting().as_secs_f64(),
             running: self.database.active_compactions() as u64,
         })
+    }
+}
+
+/// Bytes of the tables that have been written out, and not been merged yet. (fjall itself tells their number only.)
+fn first_level(keyspace: &Keyspace) -> u64 {
+    let version = keyspace.tree.current_version();
+    let Some(first) = version.iter_levels().next() else { return 0 };
+    first.size()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+    use super::*;
+
+    #[test]
+    fn what_has_been_written_out_still_waits_to_be_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(folder.path(), &Options::new(folder.path())).unwrap();
+        let (_, keyspace) = &log.tables[0];
+        // The first table has nothing to be merged with; the second has keys of the first.
+        for round in 1..=2_u8 {
+            keyspace.insert("key", [round; 10_000]).unwrap();
+            assert!(log.compaction().unwrap().pending_bytes >= 10_000, "in memory");
+            keyspace.rotate_memtable_and_wait().unwrap();
+        }
+        let on_disk = first_level(keyspace);
+        assert!(on_disk > 10_000, "{on_disk} bytes on the disk");
+        assert!(log.compaction().unwrap().pending_bytes >= on_disk);
     }
 }
