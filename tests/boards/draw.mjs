@@ -9,18 +9,29 @@ import { chromium } from 'playwright-core';
 
 const HELP = `Draws Grafana's boards from live data, and tells what each query gave
 
-usage: node draw.mjs --prometheus URL --to FOLDER [--minutes N] [--end SECONDS] [--scrape SECONDS]
+usage: node draw.mjs --prometheus URL --to FOLDER [--minutes N] [--end SECONDS] [--scrape SECONDS] [--board NAME]
 
   --prometheus  the server to ask
   --to          the folder for the pictures, a PNG for each board
   --minutes     how much time is shown [default: 60]
   --end         the end of it, in seconds since 1970 [default: now]
   --scrape      how often Prometheus scrapes, in seconds [default: 15]
-  --board       only this board, by the end of its file's name
+  --board       only boards whose file's name ends so, such as correlation
 
 Prints JSON: for each board its variables, and the number of series that each query gave.
 `;
 const WIDTH = 1600;
+/** Chromium without a window, as root, and without a connection to anybody but us. */
+const QUIET = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const boards = here('../../deploy/grafana/dashboards');
 const icons = here('node_modules/@grafana/ui/dist/public/img/icons');
@@ -43,8 +54,12 @@ async function bundle() {
 
 /** What a URL answers, for a page. */
 async function fetched(route, url) {
-  const response = await fetch(url);
-  return route.fulfill({ status: response.status, contentType: 'application/json', body: await response.text() });
+  try {
+    const response = await fetch(url);
+    await route.fulfill({ status: response.status, contentType: 'application/json', body: await response.text() });
+  } catch (error) {
+    await route.fulfill({ status: 502, contentType: 'application/json', body: JSON.stringify({ status: 'error', error: `${url}: ${error}` }) });
+  }
 }
 
 /** Draws one board in a page of its own. */
@@ -101,12 +116,13 @@ async function main() {
   const { prometheus, to, range, board: only } = options();
   mkdirSync(to, { recursive: true });
   const profile = mkdtempSync(join(tmpdir(), 'stemedb-boards-'));
-  const browser = await chromium.launchPersistentContext(profile, {
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-    viewport: { width: WIDTH, height: 1000 },
-  });
+  let browser;
   try {
+    browser = await chromium.launchPersistentContext(profile, {
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      args: QUIET,
+      viewport: { width: WIDTH, height: 1000 },
+    });
     const bundled = await bundle();
     const outcomes = {};
     for (const file of readdirSync(boards).filter((name) => !only || name.endsWith(`${only}.json`))) {
@@ -116,7 +132,7 @@ async function main() {
     }
     process.stdout.write(`${JSON.stringify(outcomes, null, 1)}\n`);
   } finally {
-    await browser.close();
+    await browser?.close();
     rmSync(profile, { recursive: true, force: true });
   }
 }

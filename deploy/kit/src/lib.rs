@@ -21,6 +21,7 @@ pub fn files() -> Vec<(String, String)> {
         ("prometheus/slo.yml".to_owned(), slo::recording()),
         ("prometheus/alerts/tests.yml".to_owned(), alerts::tests()),
         ("prometheus/prometheus.yml".to_owned(), scrape::fixed(&places)),
+        ("prometheus/prometheus-compose.yml".to_owned(), scrape::fixed(&scrape::Places::compose())),
         ("prometheus/prometheus-files.yml".to_owned(), scrape::from_files()),
         ("prometheus/prometheus-kubernetes.yml".to_owned(), scrape::from_kubernetes()),
         ("prometheus/targets/nodes.yml".to_owned(), scrape::targets(&places.nodes)),

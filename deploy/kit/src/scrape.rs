@@ -13,6 +13,8 @@ pub struct Places {
     pub agents: Vec<String>,
     /// Addresses of Alertmanagers.
     pub alertmanagers: Vec<String>,
+    /// What the one machine is called that all of them are on, whatever their addresses; without it each address has a machine of its own.
+    pub host: Option<&'static str>,
     /// How often all is scraped and evaluated.
     pub interval: &'static str,
 }
@@ -25,7 +27,22 @@ impl Default for Places {
             nodes: one("127.0.0.1:18180"),
             agents: one("127.0.0.1:18190"),
             alertmanagers: one("127.0.0.1:9093"),
+            host: None,
             interval: "15s",
+        }
+    }
+}
+
+impl Places {
+    /// Those of deploy/compose/compose.yml, where each container has an address of its own, and all are on one machine.
+    #[must_use]
+    pub fn compose() -> Self {
+        Self {
+            nodes: (11..=13).map(|host| format!("172.30.77.{host}:18180")).collect(),
+            agents: vec!["172.30.77.20:18190".into()],
+            alertmanagers: vec!["alertmanager:9093".into()],
+            host: Some("compose"),
+            ..Self::default()
         }
     }
 }
@@ -60,8 +77,9 @@ const PODS: &str = "    kubernetes_sd_configs:
 /// With targets that are written down.
 #[must_use]
 pub fn fixed(places: &Places) -> String {
+    let host = places.host.map_or_else(|| HOST.to_owned(), |host| format!("        labels:\n          host: {host}\n"));
     let job = |name: &str, targets: &[String]| {
-        format!("  - job_name: {name}\n    static_configs:\n      - targets: [{}]\n{HOST}", targets.join(", "))
+        format!("  - job_name: {name}\n    static_configs:\n      - targets: [{}]\n{host}", targets.join(", "))
     };
     head(places, "") + &job(NODE_JOB, &places.nodes) + &job(AGENT_JOB, &places.agents)
 }

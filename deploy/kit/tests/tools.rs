@@ -32,7 +32,7 @@ fn rules_are_rules() {
 #[test]
 fn each_way_to_find_targets_is_a_configuration() {
     let folder = deploy().join("prometheus");
-    for name in ["prometheus.yml", "prometheus-files.yml"] {
+    for name in ["prometheus.yml", "prometheus-compose.yml", "prometheus-files.yml"] {
         run("promtool", &folder, &["check", "config", "--lint-fatal", name]);
     }
     let text = fs::read_to_string(folder.join("prometheus-files.yml")).unwrap();
@@ -52,9 +52,45 @@ fn each_way_to_find_targets_is_a_configuration() {
 }
 
 #[test]
+fn the_stack_in_containers_is_what_compose_expects() {
+    let folder = deploy().join("compose");
+    // Compose tells everything that it has understood, with anchors and paths in their places.
+    let understood = run("docker-compose", &folder, &["-f", "compose.yml", "config"]);
+    let services = ["node-1", "node-2", "node-3", "load", "agent", "prometheus", "alertmanager", "grafana"];
+    for service in services {
+        assert!(understood.contains(&format!("\n  {service}:\n")), "{service}: {understood}");
+    }
+    let own = deploy().parent().unwrap().display().to_string();
+    let mounted = understood.lines().filter_map(|line| line.trim().strip_prefix("- ")?.split(':').next());
+    let mounted: Vec<&str> = mounted.filter(|path| path.starts_with(&own)).collect();
+    assert!(mounted.len() > 8, "{understood}");
+    // What the user makes and builds may not be there yet.
+    for path in mounted.iter().filter(|path| !path.contains("/secrets") && !path.ends_with("/target/release")) {
+        assert!(Path::new(path).exists(), "{path}");
+    }
+    let places = stemedb_kit::scrape::Places::compose();
+    let words = understood.split_whitespace().collect::<Vec<_>>().join(" ");
+    for address in places.nodes.iter().chain(&places.agents) {
+        assert!(words.contains(&format!("--listen {address}")), "{address} is scraped, and nothing listens there");
+        let (host, _) = address.split_once(':').unwrap();
+        assert!(understood.contains(&format!("ipv4_address: {host}")), "{host}");
+    }
+    let ports: Vec<&str> = understood.lines().filter(|line| line.ends_with("/tcp")).collect();
+    assert_eq!(ports.len(), 7, "of three nodes, the agent and three servers: {ports:?}");
+    assert!(ports.iter().all(|port| port.contains("- 127.0.0.1:")), "open to everybody: {ports:?}");
+    for (option, folder) in
+        [("--config.file=/etc/prometheus/", "prometheus"), ("--config.file=/etc/alertmanager/", "alertmanager")]
+    {
+        let (_, rest) = words.split_once(option).unwrap();
+        let name = rest.split(' ').next().unwrap();
+        assert!(deploy().join(folder).join(name).exists(), "{folder}/{name}");
+    }
+}
+
+#[test]
 fn every_alert_fires_when_it_should_and_only_then() {
     let folder = deploy().join("prometheus/alerts");
-    run("promtool", &folder, &["test", "rules", "tests.yml"]);
+    run("promtool", &folder, &["test", "rules", "tests.yml", "edge_tests.yml"]);
     let cases = fs::read_to_string(folder.join("tests.yml")).unwrap();
     for alert in alerts::all() {
         for does in ["fires", "is silent"] {

@@ -9,7 +9,7 @@ import {
   getDisplayProcessor,
   stringToJsRegex,
 } from '@grafana/data';
-import type { Gauge, Heatmap, Lines, Pie, Stat, Table, Timeline } from '../schema/board';
+import type { Cell, Colour, Gauge, Heatmap, Lines, Pie, Stat, Table, Timeline } from '../schema/board';
 import type { Series } from './prometheus';
 
 export type Panel = Gauge | Heatmap | Lines | Pie | Stat | Table | Timeline;
@@ -29,10 +29,20 @@ export function configOf(panel: Panel): FieldConfig {
   return config as unknown as FieldConfig;
 }
 
+const isColour = (override: Cell | Colour): override is Colour => override.matcher.id === 'byRegexp';
+
+/** How a table draws the cells of a column that the panel says something of. */
+export function cellsOf(panel: Table, name: string): object {
+  const override = panel.fieldConfig.overrides.find((override) => !isColour(override) && override.matcher.options === name);
+  return override ? { cellOptions: override.properties[0]?.value } : {};
+}
+
 /** A field's colour where the panel gives one to series of this name. */
 function colourOf(panel: Panel, name: string): Pick<FieldConfig, 'color'> {
-  const override = panel.fieldConfig.overrides.find(({ matcher }) => stringToJsRegex(matcher.options).test(name));
-  const color = override?.properties[0]?.value;
+  const overrides = panel.fieldConfig.overrides.filter(isColour);
+  const own = overrides.filter(({ matcher }) => stringToJsRegex(matcher.options).test(name));
+  // Of several, the last.
+  const color = own.at(-1)?.properties[0]?.value;
   return color ? { color: color as unknown as FieldConfig['color'] } : {};
 }
 

@@ -19,7 +19,7 @@ interface Order {
   width: number;
 }
 
-/** What came of a query. */
+/** What came of a query: how many series that have a number at least once. */
 interface Asked {
   panel: string;
   expr: string;
@@ -44,7 +44,8 @@ async function ask(board: Board, prometheus: Prometheus, places: Places): Promis
       try {
         const series = await prometheus.series(replace(expr, places), instant ?? false);
         told.push({ legend: legendFormat ?? '', series });
-        asked.push({ panel: panel.title ?? '', expr, series: series.length });
+        const drawn = series.filter(({ values }) => values.some(Number.isFinite));
+        asked.push({ panel: panel.title ?? '', expr, series: drawn.length });
       } catch (error) {
         errors.push(String(error));
         asked.push({ panel: panel.title ?? '', expr, series: 0, error: String(error) });

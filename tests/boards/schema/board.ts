@@ -1,5 +1,6 @@
 // What a board of ours may be: Grafana's own types, with the options that belong to each kind of panel in their places. (In Grafana's type of a
 // panel these are `any`, so that a mistake in them would pass.)
+import type * as common from '@grafana/grafana-foundation-sdk/common';
 import type * as dashboard from '@grafana/grafana-foundation-sdk/dashboard';
 import type * as gauge from '@grafana/grafana-foundation-sdk/gauge';
 import type * as heatmap from '@grafana/grafana-foundation-sdk/heatmap';
@@ -12,10 +13,16 @@ import type * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
 
 type Query = Omit<prometheus.Dataquery, '_implementsDataqueryVariant'>;
 
-/** The one kind of override that our boards have: colours of series. */
-interface Colour {
+/** A kind of override: colours of series. */
+export interface Colour {
   matcher: { id: 'byRegexp'; options: string };
   properties: { id: 'color'; value: dashboard.FieldColor }[];
+}
+
+/** The other kind: a column of a table whose text has the colour of its value. */
+export interface Cell {
+  matcher: { id: 'byName'; options: string };
+  properties: { id: 'custom.cellOptions'; value: Pick<common.TableColorTextCellOptions, 'type'> }[];
 }
 
 /** The one transformation that our boards have. */
@@ -32,7 +39,7 @@ interface Panel<Kind extends string, Options, Custom>
   transformations: Organize[];
   fieldConfig: {
     defaults: Omit<dashboard.FieldConfig, 'custom'> & { custom: Custom };
-    overrides: Colour[];
+    overrides: (Cell | Colour)[];
   };
 }
 

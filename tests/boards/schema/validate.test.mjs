@@ -13,14 +13,17 @@ for (const [name, board] of boards) {
   test(`${name} is what Grafana expects`, () => assert.deepEqual(mistakes(board), []));
 
   test(`${name}: what Grafana does not know, lacks or takes for something else is found`, () => {
+    let planted = 0;
     for (const place of places(board)) {
-      for (const [what, plant] of Object.entries(plants)) {
+      const value = place.reduce((value, key) => value[key], board);
+      for (const [what, changed] of plants(value)) {
         const copy = structuredClone(board);
-        if (plant(place.reduce((value, key) => value[key], copy))) {
-          assert.notDeepEqual(mistakes(copy), [], `${what} at ${place.join('.')}`);
-        }
+        place.slice(0, -1).reduce((value, key) => value[key], copy)[place.at(-1)] = changed;
+        assert.notDeepEqual(mistakes(place.length ? copy : changed), [], `${what} at ${place.join('.')}`);
+        planted += 1;
       }
     }
+    assert(planted > 500, `${planted} mistakes`);
   });
 }
 
@@ -31,20 +34,23 @@ test('a kind of panel that does not exist is found', () => {
   assert.match(mistakes(copy).join('\n'), /no kind of panel is called graph2/);
 });
 
-/** Mistakes that somebody may make in an object; each tells whether it could be made there. */
-const plants = {
-  'a key with a typing error': (value) => (value.lgend = {}),
-  'a number where a text belongs': (value) => change(value, 'string', 7),
-  'a text where a flag belongs': (value) => change(value, 'boolean', 'yes'),
-  'a text where a number belongs': (value) => change(value, 'number', 'many'),
-};
-
-function change(value, type, to) {
-  const key = Object.keys(value).find((key) => typeof value[key] === type);
-  if (key === undefined) return false;
-  value[key] = to;
-  return true;
+/** Objects with a mistake that somebody may make in this one: each key of another type, words that Grafana does not have, keys that it lacks. */
+function* plants(value) {
+  yield ['a key with a typing error', { ...value, lgend: {} }];
+  for (const [key, inner] of Object.entries(value)) {
+    if (OTHER[typeof inner] !== undefined) yield [`${key} of another type`, { ...value, [key]: OTHER[typeof inner] }];
+    if (WORDS.has(key) && typeof inner === 'string') yield [`${key} with a typing error`, { ...value, [key]: `${inner}x` }];
+    if (NEEDED.has(key)) yield [`no ${key}`, Object.fromEntries(Object.entries(value).filter(([other]) => other !== key))];
+  }
 }
+
+const OTHER = { string: 7, boolean: 'yes', number: 'many' };
+/** Keys for which Grafana has a list of words, wherever our boards have them. */
+const WORDS = new Set(
+  'alignValue cellHeight colorMode displayMode graphMode justifyMode orientation pieType placement showPoints sizing sort textMode'.split(' '),
+);
+/** Keys that Grafana needs wherever our boards have them. */
+const NEEDED = new Set('asDropdown colorMode displayMode matcher overrides pieType placement reduceOptions schemaVersion showLegend steps templating tooltip'.split(' '));
 
 /** Where the objects of a board are, but for those in which Grafana takes any key. */
 function places(value, at = []) {

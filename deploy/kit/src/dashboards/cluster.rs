@@ -5,6 +5,7 @@ use stemedb_metrics::catalog::Id as Node;
 use super::model::Board;
 use super::panel::{Shape, panel};
 use super::{OF_NODE, YES_OR_NO, of_nodes, quantile, rate, with};
+use crate::alerts::thresholds::{LAG_CRITICAL, LAG_WARNING};
 use crate::names::node;
 
 pub(super) fn board() -> Board {
@@ -27,9 +28,9 @@ pub(super) fn board() -> Board {
                     .coloured(&[(1.0, "red")]).wide(4).runbooks(&["StemeDBAPIDown"]),
                 panel("Quorum", Shape::Timeline, "short", "Whether a node sees more than half of its cluster. Two sides without one, or one: a split brain.")
                     .ask(format!("{}{nodes}", node(Node::ClusterQuorum)), "{{instance}}").coloured(&[(0.0, "red"), (1.0, "green")]).words(YES_OR_NO).runbooks(&["ClusterSplitBrain"]),
-                panel("Node status", Shape::Stacked, "short", "Nodes by state, as each sees them.")
-                    .ask(format!("sum by (instance, state) ({}{nodes})", node(Node::ClusterNodes)), "{{instance}} {{state}}")
-                    .series(&[("alive$", "green"), ("suspect$", "orange"), ("dead$", "red")]),
+                panel("Node status", Shape::Lines, "short", "Nodes by state, as the node sees it that sees most of them so.")
+                    .ask(format!("max by (state) ({}{nodes})", node(Node::ClusterNodes)), "{{state}}")
+                    .series(&[("^alive$", "green"), ("^suspect$", "orange"), ("^dead$", "red")]),
                 panel("Joins", Shape::Lines, "short", "Nodes that joined or came back.")
                     .ask(format!("sum by (instance) (increase({}{nodes}[$__rate_interval]))", node(Node::ClusterJoins)), "{{instance}}")
                     .runbooks(&["NewNodeJoined"]),
@@ -37,7 +38,7 @@ pub(super) fn board() -> Board {
             ("Replication", vec![
                 panel("Replication lag by peer", Shape::Lines, "s", "The age of the oldest write that the peer has not acknowledged.")
                     .ask(format!("max by (instance, peer) ({}{nodes})", node(Node::ReplicationLag)), "{{instance}} → {{peer}}")
-                    .coloured(&[(60.0, "orange"), (300.0, "red")]).runbooks(&["ReplicationLagCritical"]),
+                    .coloured(&[(LAG_WARNING, "orange"), (LAG_CRITICAL, "red")]).runbooks(&["ReplicationLagCritical"]),
                 panel("Writes that wait", Shape::Lines, "short", "What the peer has not acknowledged.")
                     .ask(format!("sum by (instance, peer) ({}{nodes})", node(Node::ReplicationPending)), "{{instance}} → {{peer}}"),
                 panel("Sync operations", Shape::Lines, "ops", "Comparisons by Merkle trees, by what came of them.")

@@ -9,6 +9,7 @@ use super::{
     OF_AGENT, OF_DISK, OF_HOST, WINDOW, YES_OR_NO, fsync_latency, of_agents, of_nodes, or_none, quantile, rate,
     request_duration, requests, with,
 };
+use crate::alerts::thresholds::{FLUSH, FSYNC, REQUEST};
 use crate::names::{agent, file};
 use crate::slo::FSYNC_BOUND;
 
@@ -23,8 +24,15 @@ const PHASE_COLOURS: &[(&str, &str)] = &[
     ("^other$", "#8e8e8e"),
 ];
 /// Colours of the API and of the log.
-const API_AND_LOG: &[(&str, &str)] =
-    &[("^API.*p99", "blue"), ("^API.*p50", "light-blue"), ("^WAL.*p99", "red"), ("^WAL.*p50", "light-red")];
+const API_AND_LOG: &[(&str, &str)] = &[
+    ("^API, p99", "purple"),
+    ("^API writes, p99", "blue"),
+    ("^API writes, p50", "light-blue"),
+    ("^WAL.*p99", "red"),
+    ("^WAL.*p50", "light-red"),
+];
+/// Requests that wait for the log.
+const WRITES: &str = "method=~\"POST|PUT|DELETE\"";
 
 pub(super) fn board() -> Board {
     let target = with(OF_AGENT, "");
@@ -41,14 +49,15 @@ pub(super) fn board() -> Board {
         variables: [of_nodes(), of_agents(&["class", "device"])].concat(),
         rows: vec![
             ("Is the API slow, and is it the log?", vec![
-                panel("API latency over the log's fsync", Shape::Lines, "s", "Requests that write (POST, PUT, DELETE) and the sync calls of the log below them, on one axis. Both rise: the log. Only the API: the program. Only the fsync: few requests wait for it, so far.")
-                    .ask(quantile(0.99, &request_duration(), &requests("method=~\"POST|PUT|DELETE\", path!~\"/v1/peer/.*\""), ""), "API writes, p99")
-                    .ask(quantile(0.5, &request_duration(), &requests("method=~\"POST|PUT|DELETE\", path!~\"/v1/peer/.*\""), ""), "API writes, p50")
+                panel("API latency over the log's fsync", Shape::Lines, "s", "All requests, those that write (POST, PUT, DELETE), and the sync calls of the log below them, on one axis. Writes and fsyncs rise: the log. Only the API: the program. Only the fsync: few requests wait for it, so far.")
+                    .ask(quantile(0.99, &request_duration(), &requests(""), ""), "API, p99")
+                    .ask(quantile(0.99, &request_duration(), &requests(WRITES), ""), "API writes, p99")
+                    .ask(quantile(0.5, &request_duration(), &requests(WRITES), ""), "API writes, p50")
                     .ask(quantile(0.99, &fsync_latency(), &target, ""), "WAL fsync, p99")
                     .ask(quantile(0.5, &fsync_latency(), &target, ""), "WAL fsync, p50")
-                    .series(API_AND_LOG).coloured(&[(0.1, "orange"), (0.5, "red")]).wide(16).runbooks(&["HighAPILatency", "APISlowDiskFast", "DiskSlowAPIFast"]),
+                    .series(API_AND_LOG).coloured(&[(FSYNC, "orange"), (REQUEST, "red")]).wide(16).runbooks(&["HighAPILatency", "APISlowDiskFast", "DiskSlowAPIFast"]),
                 panel("The longest fsync", Shape::Figure, "s", "Of the log, since the agent began.")
-                    .ask(format!("max({}{target})", agent(Agent::FsyncLatencyMax)), "longest").coloured(&[(0.1, "orange"), (1.0, "red")]).wide(4),
+                    .ask(format!("max({}{target})", agent(Agent::FsyncLatencyMax)), "longest").coloured(&[(FSYNC, "orange"), (1.0, "red")]).wide(4),
                 panel("Fsyncs of the log", Shape::Figure, "ops", "Sync calls of the log, a second.").ask(rate(&format!("{}_count", fsync_latency()), &target, "job"), "syncs").wide(4),
             ]),
             ("Where does the log's time go?", vec![
@@ -71,32 +80,32 @@ pub(super) fn board() -> Board {
                     .ask(quantile(0.99, &agent(Agent::FlushLatency), &target, ""), "p99"),
             ]),
             ("Is it the disk?", vec![
-                panel("Queue and device (p99)", Shape::Lines, "s", "Block requests in the block layer, and at the device. Queue high and device low: too much at once, or somebody else's.")
-                    .ask(quantile(0.99, &disk, &disks, "device, op, stage"), "{{device}} {{op}} {{stage}}"),
+                panel("Queue and device (p99 of writes)", Shape::Lines, "s", "Requests that write, in the block layer and at the device. Queue high and device low: too much at once, or somebody else's.")
+                    .ask(quantile(0.99, &disk, &with(OF_DISK, "op=\"write\""), "host, device, stage"), "{{host}} {{device}} {{stage}}"),
                 panel("Cache flushes (p99)", Shape::Lines, "s", "Each fsync waits for one.")
-                    .ask(quantile(0.99, &agent(Agent::DiskFlushLatency), &disks, "device"), "{{device}}")
-                    .coloured(&[(0.05, "orange")]).runbooks(&["DiskFlushSlow"]),
+                    .ask(quantile(0.99, &agent(Agent::DiskFlushLatency), &disks, "host, device"), "{{host}} {{device}}")
+                    .coloured(&[(FLUSH, "orange")]).runbooks(&["DiskFlushSlow"]),
                 panel("Whose I/O is it?", Shape::Stacked, "Bps", "Bytes written by target, class and way: `writeback` and `journal` come later than the call that caused them.")
                     .ask(rate(&agent(Agent::DiskBytes), &with(OF_DISK, "op=\"write\""), "target, class, origin"), "{{target}} {{class}} {{origin}}"),
                 panel("Write amplification", Shape::Lines, "short", "Bytes that the disk wrote for each that the database wrote.")
-                    .ask("stemedb:write_amplification:ratio5m{host=~\"$host\", target=~\"$target\", device=~\"$device\"}", "{{target}} {{device}}"),
+                    .ask("stemedb:write_amplification:ratio5m{host=~\"$host\", target=~\"$target\", device=~\"$device\"}", "{{host}} {{target}} {{device}}"),
                 panel("Requests", Shape::Lines, "iops", "Block requests of the target's files.")
-                    .ask(rate(&agent(Agent::DiskIos), &of_target, "device, op"), "{{device}} {{op}}"),
+                    .ask(rate(&agent(Agent::DiskIos), &of_target, "host, device, op"), "{{host}} {{device}} {{op}}"),
                 panel("Errors", Shape::Lines, "short", "Failed block requests, writes and syncs, and errors of writing back, since the agent began: each step is a fault. Not as a rate: a counter that begins with one has none.")
                     .ask(
-                        or_none(&format!("sum by (device, op, error) ({}{disks})", agent(Agent::DiskErrors)), "device", "no disk errors"),
-                        "{{device}} {{op}} {{error}}",
+                        or_none(&format!("sum by (host, device, op, error) ({}{disks})", agent(Agent::DiskErrors)), "device", "no disk errors"),
+                        "{{host}} {{device}} {{op}} {{error}}",
                     )
-                    .ask(format!("sum by (op, error) ({}{target})", agent(Agent::WriteErrors)), "wal {{op}} {{error}}")
-                    .ask(format!("sum by (class) ({}{target})", agent(Agent::WritebackErrors)), "writeback {{class}}")
+                    .ask(format!("sum by (host, op, error) ({}{target})", agent(Agent::WriteErrors)), "{{host}} wal {{op}} {{error}}")
+                    .ask(format!("sum by (host, class) ({}{target})", agent(Agent::WritebackErrors)), "{{host}} writeback {{class}}")
                     .coloured(&[(1.0, "red")]).runbooks(&["DiskErrors", "WritebackErrors", "WALFsyncFailure"]),
             ]),
             ("Which files, which slow calls?", vec![
                 panel("Fsync by class (p99)", Shape::Lines, "s", "The database's other files.")
                     .ask(quantile(0.99, &file(Agent::FsyncLatency), &classes, "class"), "{{class}}").wide(8),
-                panel("Slow syncs", Shape::Lines, "short", "Sync calls that took longer than an eighth of a second, of the log and of the other files, each minute. A click on a line leads to the slowest calls, with their files, threads and phases.")
-                    .ask(slow(&fsync_latency(), &target, "instance"), "wal")
-                    .ask(slow(&file(Agent::FsyncLatency), &classes, "instance, class"), "{{class}}")
+                panel("Slow syncs", Shape::Lines, "short", "Sync calls that took longer than an eighth of a second, of the log and of the other files, each minute. A click on a line leads to the agent's list of the slowest, with their files, threads and phases: where your browser does not reach the agent, `curl` the same on its machine.")
+                    .ask(slow(&fsync_latency(), &target, "instance"), "{{instance}} wal")
+                    .ask(slow(&file(Agent::FsyncLatency), &classes, "instance, class"), "{{instance}} {{class}}")
                     .leads("The slowest calls", "http://${__field.labels.instance}/api/v1/slow").wide(8),
                 panel("Bytes written by class", Shape::Stacked, "Bps", "Calls that write to the database's other files.")
                     .ask(rate(&file(Agent::BytesWritten), &classes, "class"), "{{class}}").wide(8),

@@ -190,11 +190,17 @@ impl Panel {
 
     fn custom(&self) -> Value {
         match self.shape {
-            // Points where a line has none: a value between gaps.
-            Shape::Lines => json!({
-                "lineWidth": 1, "fillOpacity": 8, "showPoints": "auto", "spanNulls": false, "axisSoftMin": 0,
-                "thresholdsStyle": { "mode": if self.thresholds.is_empty() { "off" } else { "dashed" } },
-            }),
+            Shape::Lines => {
+                // Points where a line has none: a value between gaps.
+                let mut lines = json!({
+                    "lineWidth": 1, "fillOpacity": 8, "showPoints": "auto", "spanNulls": false, "axisSoftMin": 0,
+                    "thresholdsStyle": { "mode": if self.thresholds.is_empty() { "off" } else { "dashed" } },
+                });
+                if self.unit == "percentunit" {
+                    lines["axisSoftMax"] = json!(1);
+                }
+                lines
+            }
             Shape::Stacked => json!({
                 "lineWidth": 0, "fillOpacity": 80, "showPoints": "never", "spanNulls": false, "axisSoftMin": 0,
                 "stacking": { "mode": "normal", "group": "A" },
@@ -222,7 +228,7 @@ impl Panel {
                 "instant": is_instant, "range": !is_instant,
             })
         };
-        let mut steps = vec![json!({ "color": self.thresholds.first().map_or("green", |_| "green"), "value": null })];
+        let mut steps = vec![json!({ "color": "green", "value": null })];
         steps.extend(self.thresholds.iter().map(|(value, color)| json!({ "color": color, "value": value })));
         let runbook = |alert: &&str| link("link", &format!("Runbook: {alert}"), &format!("{runbooks}/{alert}.md"));
         let (least, most) = if self.shape == Shape::Gauge && self.unit == "percentunit" {
@@ -273,6 +279,11 @@ impl Panel {
                 "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }],
             })
         };
-        self.colours.iter().map(colour).collect()
+        // A table has colours where a cell is told to.
+        let of_value = json!({
+            "matcher": { "id": "byName", "options": "Value" },
+            "properties": [{ "id": "custom.cellOptions", "value": { "type": "color-text" } }],
+        });
+        self.colours.iter().map(colour).chain((self.shape == Shape::Table).then_some(of_value)).collect()
     }
 }

@@ -5,9 +5,21 @@ use stemedb_metrics::catalog::Id as Node;
 use super::model::Board;
 use super::panel::{Shape, panel};
 use super::{OF_NODE, WINDOW, of_nodes, quantiles, rate, request_duration, requests, with};
+use crate::alerts::thresholds::REQUEST;
 use crate::names::node;
 use crate::slo;
 
+/// Colours of statuses: of two patterns that fit, the last.
+const STATUS_COLOURS: &[(&str, &str)] = &[
+    ("^[23]", "dark-green"),
+    ("^200$", "green"),
+    ("^201$", "light-green"),
+    ("^4", "orange"),
+    ("^404$", "light-yellow"),
+    ("^422$", "yellow"),
+    ("^429$", "dark-orange"),
+    ("^5", "red"),
+];
 /// Colours of circuit breakers.
 const STATE_COLOURS: &[(&str, &str)] = &[("^closed$", "green"), ("^half_open$", "orange"), ("^open$", "red")];
 
@@ -26,17 +38,17 @@ pub(super) fn board() -> Board {
             ("Availability", vec![
                 panel("Availability", Shape::Gauge, "percentunit", "The share of requests that did not fail (status below 500), in the time that is shown.")
                     .ask(format!("1 - (sum(increase({count}{failed}[$__range])) or vector(0)) / sum(increase({count}{all}[$__range]))"), "available")
-                    .coloured(&[(0.0, "red"), (0.99, "orange"), (0.999, "green")]).wide(5).runbooks(&["APIAvailabilityBurnFast"]),
+                    .coloured(&[(0.0, "red"), (1.0 - 10.0 * slo::API_BUDGET, "orange"), (1.0 - slo::API_BUDGET, "green")]).wide(5).runbooks(&["APIAvailabilityBurnFast"]),
                 panel("Requests", Shape::Figure, "reqps", "All routes.").ask(rate(&count, &all, "job"), "{{job}}").wide(4),
                 panel("In flight", Shape::Figure, "short", "Requests that have begun and not ended.")
                     .ask(format!("sum({}{nodes})", node(Node::HttpInFlight)), "in flight").wide(3),
                 panel("Error budget burn", Shape::Lines, "short", "How many times as fast as allowed the error budget of a month is used up: above 1 it does not last.")
-                    .ask(format!("{}1h / 0.001", slo::API_RATIO), "API, one hour")
-                    .ask(format!("{}6h / 0.001", slo::API_RATIO), "API, six hours")
-                    .ask(format!("{}1h / 0.01", slo::FSYNC_RATIO), "fsyncs of {{target}}, one hour")
-                    .coloured(&[(6.0, "orange"), (14.4, "red")]).runbooks(&["APIAvailabilityBurnFast", "WALFsyncBurnFast"]),
+                    .ask(format!("{}1h{{job=~\"$job\"}} / {}", slo::API_RATIO, slo::API_BUDGET), "API, one hour")
+                    .ask(format!("{}6h{{job=~\"$job\"}} / {}", slo::API_RATIO, slo::API_BUDGET), "API, six hours")
+                    .ask(format!("{}1h / {}", slo::FSYNC_RATIO, slo::FSYNC_BUDGET), "fsyncs of {{target}}, one hour")
+                    .coloured(&[(slo::SLOW.rate, "orange"), (slo::FAST.rate, "red")]).runbooks(&["APIAvailabilityBurnFast", "WALFsyncBurnFast"]),
                 panel("Status", Shape::Pie, "short", "Answers by status, in the time that is shown.")
-                    .ask(format!("sum by (status) (increase({count}{all}[$__range]))"), "{{status}}").series(&[("^[23]..$", "green"), ("^4..$", "orange"), ("^429$", "yellow"), ("^5..$", "red")]),
+                    .ask(format!("sum by (status) (increase({count}{all}[$__range]))"), "{{status}}").series(STATUS_COLOURS),
                 panel("Errors by type", Shape::Stacked, "ops", "As each error counts itself.")
                     .ask(rate(&node(Node::Errors), &nodes, "type, layer"), "{{layer}}: {{type}}").wide(16).runbooks(&["HighAPIErrorRate"]),
             ]),
@@ -44,7 +56,7 @@ pub(super) fn board() -> Board {
                 panel("Request rate by endpoint", Shape::Stacked, "reqps", "By method and template of the path.")
                     .ask(rate(&count, &all, "method, path"), "{{method}} {{path}}"),
                 quantiles(
-                    panel("Request latency", Shape::Lines, "s", "All routes: from the request to the last byte of the answer.").coloured(&[(0.5, "orange")]),
+                    panel("Request latency", Shape::Lines, "s", "All routes: from the request to the last byte of the answer.").coloured(&[(REQUEST, "orange")]),
                     &request_duration(), &all,
                 ).runbooks(&["HighAPILatency"]),
                 panel("Request latency, all of it", Shape::Heatmap, "s", "How many requests took how long.")

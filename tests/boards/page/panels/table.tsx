@@ -3,7 +3,7 @@ import { type DataFrame, type Field, FieldType, getDisplayProcessor } from '@gra
 import { useTheme2 } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
 import type { Table } from '../../schema/board';
-import { configOf } from '../frames';
+import { cellsOf, configOf } from '../frames';
 import type { Drawn } from '.';
 
 export function Rows({ panel, told, width, height }: Drawn<Table>) {
@@ -11,7 +11,9 @@ export function Rows({ panel, told, width, height }: Drawn<Table>) {
   const series = told.flatMap(({ series }) => series);
   const names = [...new Set(series.flatMap(({ labels }) => Object.keys(labels)))];
   const column = (name: string, type: FieldType, values: unknown[]): Field => {
-    const field: Field = { name, type, config: { ...configOf(panel), links: undefined }, values };
+    const config = configOf(panel);
+    const custom = { ...config.custom, ...cellsOf(panel, name) };
+    const field: Field = { name, type, config: { ...config, custom }, values };
     return { ...field, state: { displayName: name }, display: getDisplayProcessor({ field, theme, timeZone: 'utc' }) };
   };
   const columns = names.map((name) => column(name, FieldType.string, series.map(({ labels }) => labels[name] ?? '')));

@@ -23,8 +23,11 @@ export function States({ panel, frames, range, width, height }: Drawn<Timeline>)
             const shown = value?.display?.(state);
             fill(plot, shown?.color ?? 'grey', from, to, row, gap);
             plot.ctx.fillStyle = theme.colors.getContrastText(shown?.color ?? '#888888');
-            const [x, y] = [plot.valToPos(from, 'x', true) + 8, plot.valToPos(row + 0.5, 'y', true) + 5];
-            if (shown) plot.ctx.fillText(formattedValueToString(shown), x, y);
+            const text = shown ? formattedValueToString(shown) : '';
+            const [x, y] = [plot.valToPos(from, 'x', true) + 8, plot.valToPos(row + 0.5, 'y', true)];
+            plot.ctx.textAlign = 'left';
+            plot.ctx.textBaseline = 'middle';
+            if (x + plot.ctx.measureText(text).width + 8 < plot.valToPos(to, 'x', true)) plot.ctx.fillText(text, x, y);
           }
         })
       }
