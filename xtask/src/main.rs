@@ -96,7 +96,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Write what is generated in deploy/: rules, alerts and their tests
+    LiveTest(stack::LiveTest),
+    /// Write what is generated in deploy/: rules, alerts and their tests, scrape configurations, boards
     Kit {
         /// Change nothing; exit with status 1 if a file is stale
         #[arg(long)]
@@ -143,6 +144,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Instructions(options) => vm::instructions::command(&options),
         Task::BtfFixture { file, name } => fixture::record(&file, &name).map(|()| ExitCode::SUCCESS),
         Task::Stack { arguments } => stack::command(&arguments),
+        Task::LiveTest(options) => stack::live_test(&options),
         Task::Kit { check } => kit::command(check),
         Task::Docs { check } => docs::command(check),
     }

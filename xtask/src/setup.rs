@@ -32,6 +32,7 @@ pub(crate) struct Options {
 const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("amtool", "prometheus-alertmanager"),
+    ("docker-compose", "docker-compose"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),

@@ -1,11 +1,11 @@
-//! `cargo xtask stack`: nodes under load, the agent, Prometheus and Alertmanager on loopback.
+//! `cargo xtask stack`: nodes under load, the agent, Prometheus and Alertmanager on loopback; `cargo xtask live-test`: real faults in it.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, setup, shell};
+use crate::{build, setup, shell, test};
 
 /// Sets up what is missing, builds all, and runs the stack with these arguments until it is told to end.
 pub(crate) fn command(arguments: &[OsString]) -> Result<ExitCode> {
@@ -17,4 +17,29 @@ pub(crate) fn command(arguments: &[OsString]) -> Result<ExitCode> {
     let status = shell::privileged(shell::root().join(build::STACK))?.args(arguments).status();
     let status = status.context("cannot run the stack")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The pictures of the boards that are kept.
+const PICTURES: &str = "docs/boards";
+
+/// Arguments of `cargo xtask live-test`.
+#[derive(clap::Args)]
+#[command(about = "Real faults in the stack at production pace, and ten minutes without any: takes an hour")]
+pub(crate) struct LiveTest {
+    /// Ten times as fast, as in `cargo xtask test`: takes five minutes
+    #[arg(long)]
+    fast: bool,
+    /// Keep the pictures of the boards in docs/boards
+    #[arg(long)]
+    pictures: bool,
+}
+
+/// Sets up what is missing, builds all, and runs the test.
+pub(crate) fn live_test(options: &LiveTest) -> Result<ExitCode> {
+    setup::command(setup::Options { tests: true, quiet: true, ..setup::Options::default() })?;
+    build::agent()?;
+    build::node()?;
+    let pictures = options.pictures.then(|| shell::root().join(PICTURES));
+    test::live(if options.fast { test::FAST } else { "at_production_pace" }, pictures.as_deref())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold for a change, in the order in which a failure is cheapest.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -28,9 +29,10 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("boards", true, boards::check),
     ("cost of recording", true, || shell::run(shell::cargo().args(["bench", "-p", "stemedb-metrics"]))),
     ("cluster that is cut in two", false, || as_root(&["-p", "stemedb-node", "--test", "cluster", "--", "--ignored"])),
-    ("faults and alerts", false, || {
-        as_root(&["--release", "-p", "stemedb-stack", "--test", "live", "--", "--ignored", "--nocapture"])
+    ("the stack's commands", false, || {
+        as_root(&["--release", "-p", "stemedb-stack", "--test", "command", "--test", "compose", "--", "--ignored"])
     }),
+    ("faults and alerts", false, || live(FAST, None)),
     ("kernel tests", false, || kernel_tests(&["--", "--test-threads=1"])),
     ("attached 1,000 times", false, || kernel_tests(&["--test", "attach", "--", "--test-threads=1", "--ignored"])),
     ("documents", true, docs::compare),
@@ -108,21 +110,44 @@ fn set_up() -> Result<()> {
 fn build_all() -> Result<()> {
     build::agent()?;
     build::workload()?;
-    build::node()
+    build::node()?;
+    build::stack()
 }
 
 fn kernel_tests(arguments: &[&str]) -> Result<()> {
     as_root(&[&["--release", "--no-fail-fast", "-p", "stemedb-kernel-tests"], arguments].concat())
 }
 
+/// The live test whose steps take a tenth of their time.
+pub(crate) const FAST: &str = "ten_times_as_fast";
+
+/// A live test of the stack, whose pictures are kept in a folder.
+pub(crate) fn live(name: &str, pictures: Option<&Path>) -> Result<()> {
+    let arguments =
+        ["--release", "-p", "stemedb-stack", "--test", "live", "--", "--ignored", "--nocapture", "--exact", name];
+    // In a mount namespace of its own: whatever ends it, nothing stays mounted.
+    let mut cargo = test_as_root(&["unshare", "--mount"], &arguments);
+    if let Some(folder) = pictures {
+        cargo.env("STEMEDB_PICTURES", folder);
+    }
+    shell::run(&mut cargo)
+}
+
 /// Tests that load programs into the kernel or make network namespaces, hence as root: only they, not the build of them.
 fn as_root(arguments: &[&str]) -> Result<()> {
+    shell::run(&mut test_as_root(&[], arguments))
+}
+
+fn test_as_root(under: &[&str], arguments: &[&str]) -> Command {
     let mut cargo = shell::cargo();
     cargo.arg("test");
-    if !shell::is_root() {
-        cargo.args(["--config", "target.'cfg(unix)'.runner = ['sudo', '-E']"]);
+    let sudo: &[&str] = if shell::is_root() { &[] } else { &["sudo", "-E"] };
+    let runner = [sudo, under].concat();
+    if !runner.is_empty() {
+        cargo.arg("--config").arg(format!("target.'cfg(unix)'.runner = {runner:?}"));
     }
-    shell::run(cargo.args(arguments))
+    cargo.args(arguments);
+    cargo
 }
 
 #[cfg(test)]

@@ -17,6 +17,17 @@ pub enum Pace {
     Fast,
 }
 
+impl Pace {
+    /// How often all is scraped and evaluated.
+    #[must_use]
+    pub fn interval(self) -> &'static str {
+        match self {
+            Self::Real => "5s",
+            Self::Fast => "1s",
+        }
+    }
+}
+
 /// deploy/ of this workspace.
 #[must_use]
 pub fn deploy() -> PathBuf {
@@ -60,7 +71,10 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Durations of rules and routes, a tenth of what they are. (Thresholds are figures, not durations.)
+/// What tells an age, so that its thresholds are durations too.
+const AGE: &str = "stemedb_replication_lag_seconds";
+
+/// Durations of rules and routes, a tenth of what they are. (Other thresholds are figures, not durations.)
 fn paced(text: &str, pace: Pace) -> String {
     if pace == Pace::Real {
         return text.to_owned();
@@ -70,9 +84,18 @@ fn paced(text: &str, pace: Pace) -> String {
             ["for: ", "group_wait: ", "group_interval: "].iter().any(|key| line.trim_start().starts_with(key));
         let windows = tenth_between(line, '[', ']');
         let line = if is_wait { tenth_after(&windows, ": ") } else { tenth_after(&windows, "offset ") };
+        let line = if line.contains(AGE) { age(&line) } else { line };
         line + "\n"
     };
     text.lines().map(line).collect()
+}
+
+/// A tenth of the number of seconds after which something is too old.
+fn age(line: &str) -> String {
+    let Some((before, after)) = line.split_once(" > ") else { return line.to_owned() };
+    let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    let Ok(seconds) = after[..end].parse::<u64>() else { return line.to_owned() };
+    format!("{before} > {}{}", seconds / 10, &after[end..])
 }
 
 /// Durations in brackets.
@@ -127,6 +150,7 @@ mod tests {
             ("rate(x{path=~\"[45]..\"}[5m]) > 0.9", "rate(x{path=~\"[45]..\"}[30s]) > 0.9\n"),
             ("x unless x offset 5m) > 0", "x unless x offset 30s) > 0\n"),
             ("    group_by: [alertname, job, component]", "    group_by: [alertname, job, component]\n"),
+            ("max(stemedb_replication_lag_seconds) > 300", "max(stemedb_replication_lag_seconds) > 30\n"),
             ("max_over_time(y[1d])", "max_over_time(y[8640s])\n"),
             ("    summary: \"for 5m: x\"", "    summary: \"for 5m: x\"\n"),
         ];

@@ -1,6 +1,7 @@
 //! The whole stack on loopback: nodes under load, the agent, Prometheus, Alertmanager, and a receiver in the place of PagerDuty and Slack.
 #![forbid(unsafe_code)]
 
+pub mod boards;
 pub mod config;
 pub mod process;
 pub mod receiver;
@@ -10,12 +11,14 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use stemedb_kernel_tests::binary;
+use stemedb_kernel_tests::netns::{self, Network};
 use stemedb_kit::scrape::Places;
 
 use config::Pace;
@@ -28,10 +31,12 @@ const START: Duration = Duration::from_mins(1);
 /// How it is set up.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where all files are.
+    /// Where the files of all but the nodes are, and what each part says.
     pub folder: PathBuf,
-    /// How many nodes.
-    pub nodes: usize,
+    /// Where each node has its data: as many as there are nodes.
+    pub data: Vec<PathBuf>,
+    /// Hosts of the nodes; without it, all are on loopback. All but the nodes is started where the caller is: in the hub.
+    pub network: Option<Arc<Network>>,
     /// Whether each part has its usual port; else a free one.
     pub usual_ports: bool,
     /// How fast time goes for rules and routes.
@@ -69,14 +74,18 @@ impl Stack {
         let address = |usual: u16| -> Result<String> {
             if options.usual_ports { Ok(format!("127.0.0.1:{usual}")) } else { Ok(free_address()?.to_string()) }
         };
-        let nodes: Vec<String> =
-            (0..options.nodes).map(|n| address(18180 + u16::try_from(n)?)).collect::<Result<_>>()?;
+        let node = |number: usize| match options.network {
+            Some(_) => Ok(netns::address(u8::try_from(number)?).to_string()),
+            None => address(18180 + u16::try_from(number)?),
+        };
+        let nodes: Vec<String> = (0..options.data.len()).map(node).collect::<Result<_>>()?;
         let alertmanager_address = address(9093)?;
         let places = Places {
             nodes,
             agents: vec![address(18190)?],
             alertmanagers: vec![alertmanager_address.clone()],
-            interval: if options.pace == Pace::Fast { "1s" } else { "5s" },
+            host: options.network.as_ref().map(|_| "localhost"),
+            interval: options.pace.interval(),
         };
         fs::create_dir_all(&options.folder)?;
         fs::write(options.folder.join("secret"), format!("{:032x}\n", rand::random::<u128>()))?;
@@ -130,17 +139,26 @@ impl Stack {
         &self.places.alertmanagers[0]
     }
 
+    /// Gives a node another folder for its data, from its next start on.
+    pub fn move_node(&mut self, number: usize, data: PathBuf) {
+        self.options.data[number] = data;
+    }
+
     /// Starts a node, and waits until it is ready.
     pub fn start_node(&mut self, number: usize) -> Result<()> {
         let (name, address) = (Self::name(number), self.places.nodes[number].clone());
         let mut command = Command::new(binary("stemedb-node")?);
         command.args(["--name", &name, "--listen", &address, "--compare-every", "2"]);
         command.arg("--secret").arg(self.options.folder.join("secret"));
-        command.arg("--data").arg(self.options.folder.join(&name));
+        command.arg("--data").arg(&self.options.data[number]);
         for (other, address) in self.places.nodes.iter().enumerate().filter(|(other, _)| *other != number) {
             command.args(["--peer", &format!("{}={address}", Self::name(other))]);
         }
-        let process = Process::start(&name, command, &self.options.folder)?;
+        let start = || Process::start(&name, command, &self.options.folder);
+        let process = match &self.options.network {
+            Some(network) => network.host(u8::try_from(number)?)?.run(start)??,
+            None => start()?,
+        };
         self.nodes.insert(name.clone(), process);
         self.await_answer(&name, &format!("http://{address}/readyz"))
     }

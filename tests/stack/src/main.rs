@@ -64,9 +64,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         temporary.path().to_path_buf()
     };
     println!("starting; logs are in {}", folder.display());
+    let node = |number: u8| folder.join(Stack::name(number.into()));
     let mut stack = Stack::start(Options {
+        data: (0..arguments.nodes).map(node).collect(),
         folder,
-        nodes: arguments.nodes.into(),
+        network: None,
         usual_ports: true,
         pace: if arguments.fast { Pace::Fast } else { Pace::Real },
         rate: arguments.rate,
@@ -102,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn places(stack: &Stack, nodes: u8) -> String {
     let mut lines = vec![
-        format!("Prometheus    http://{}/alerts", stack.prometheus_address),
+        format!("Prometheus    http://{}", stack.prometheus_address),
         format!("Alertmanager  http://{}", stack.alertmanager_address()),
         format!("agent         http://{}/metrics", stack.agent_address()),
     ];
