@@ -1,6 +1,5 @@
 //! `cargo xtask test`: everything that must hold for a change, in the order in which a failure is cheapest.
 
-use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ const STEPS: &[(&str, bool, Action)] = &[
     ("the stack's commands", false, || {
         as_root(&["--release", "-p", "stemedb-stack", "--test", "command", "--test", "compose", "--", "--ignored"])
     }),
-    ("faults and alerts", false, || live(FAST, None)),
+    ("faults and alerts", false, || shell::run(&mut live(FAST))),
     ("kernel tests", false, || kernel_tests(&["--", "--test-threads=1"])),
     ("attached 1,000 times", false, || kernel_tests(&["--test", "attach", "--", "--test-threads=1", "--ignored"])),
     ("documents", true, docs::compare),
@@ -121,16 +120,12 @@ fn kernel_tests(arguments: &[&str]) -> Result<()> {
 /// The live test whose steps take a tenth of their time.
 pub(crate) const FAST: &str = "ten_times_as_fast";
 
-/// A live test of the stack, whose pictures are kept in a folder.
-pub(crate) fn live(name: &str, pictures: Option<&Path>) -> Result<()> {
+/// A live test of the stack.
+pub(crate) fn live(name: &str) -> Command {
     let arguments =
         ["--release", "-p", "stemedb-stack", "--test", "live", "--", "--ignored", "--nocapture", "--exact", name];
     // In a mount namespace of its own: whatever ends it, nothing stays mounted.
-    let mut cargo = test_as_root(&["unshare", "--mount"], &arguments);
-    if let Some(folder) = pictures {
-        cargo.env("STEMEDB_PICTURES", folder);
-    }
-    shell::run(&mut cargo)
+    test_as_root(&["unshare", "--mount"], &arguments)
 }
 
 /// Tests that load programs into the kernel or make network namespaces, hence as root: only they, not the build of them.

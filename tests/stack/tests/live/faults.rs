@@ -49,21 +49,21 @@ pub(crate) fn node_killed(scene: &mut Scene) {
 }
 
 /// Clients send nonsense.
-pub(crate) fn bad_requests(scene: &mut Scene) {
+pub(crate) fn bad_requests(scene: &mut Scene) -> Vec<Told> {
     scene.before("clients send nonsense", &["HighAPIErrorRate"]);
     scene.stack.start_load(0.3).unwrap();
     let trigger = scene.told("HighAPIErrorRate");
     scene.stack.start_load(0.002).unwrap();
-    scene.resolved(&trigger);
+    vec![trigger]
 }
 
 /// The agent ends.
-pub(crate) fn agent_stopped(scene: &mut Scene) {
+pub(crate) fn agent_stopped(scene: &mut Scene) -> Vec<Told> {
     scene.before("the agent is stopped", &["ProbeDown"]);
     scene.stack.agent = None;
     let trigger = scene.told("ProbeDown");
     scene.stack.start_agent().unwrap();
-    scene.resolved(&trigger);
+    vec![trigger]
 }
 
 /// A disk fills up: the critical alert comes, and the warning on the same matter does not.
@@ -75,7 +75,8 @@ pub(crate) fn full_disk(scene: &mut Scene) {
     scene.until("WALDiskUsageHigh fires", |scene| {
         scene.stack.firing().ok()?.contains(&"WALDiskUsageHigh".to_owned()).then_some(())
     });
-    thread::sleep(scene.paced(Duration::from_secs(100)));
+    // Longer than Alertmanager waits for company of a warning.
+    thread::sleep(scene.paced(Duration::from_mins(1)));
     assert_eq!(scene.slack("#stemedb-alerts-warning", "WALDiskUsageHigh", "FIRING"), [], "it is inhibited");
     assert!(scene.events("WALDiskUsageHigh", "trigger").is_empty(), "it is inhibited");
     remove_file(filled).unwrap();
@@ -83,7 +84,7 @@ pub(crate) fn full_disk(scene: &mut Scene) {
 }
 
 /// A node is cut off from the others, though not from Prometheus.
-pub(crate) fn partition(scene: &mut Scene) {
+pub(crate) fn partition(scene: &mut Scene) -> Vec<Told> {
     scene.before(
         "a node is cut off from the others",
         &["ClusterSplitBrain", "ReplicationLagWarning", "ReplicationLagCritical"],
@@ -93,9 +94,7 @@ pub(crate) fn partition(scene: &mut Scene) {
     let warning = scene.told("ReplicationLagWarning");
     let lag = scene.told("ReplicationLagCritical");
     scene.network.heal(u8::try_from(ALONE).unwrap()).unwrap();
-    for told in [split, warning, lag] {
-        scene.resolved(&told);
-    }
+    vec![split, warning, lag]
 }
 
 /// A node gets a disk of its own, and that fails: what it is given is not written. It gets a new one, and the others give it what it had.

@@ -19,6 +19,9 @@ use scene::Scene;
 /// The folder for pictures of the boards, instead of a temporary one.
 const PICTURES: &str = "STEMEDB_PICTURES";
 
+/// How many minutes (of production) have to pass without an alarm before the first fault, instead of ten.
+const CLEAN: &str = "STEMEDB_CLEAN_MINUTES";
+
 /// Alerts that are no false ones where a tenth of a window is all there is: one hiccup of the machine, its disk or its kernel is a share of it.
 const OF_A_SHORT_WINDOW: &[&str] = &[
     "APISlowDiskFast",
@@ -68,11 +71,11 @@ fn everything(network: &Arc<Network>, pace: Pace) {
     // The disk at a glance, beside the time before it was slow.
     scene.stack.draw("correlation", scene.minutes(), &pictures.join("slow-disk")).unwrap();
     faults::node_killed(&mut scene);
-    faults::bad_requests(&mut scene);
-    faults::agent_stopped(&mut scene);
+    ends.extend(faults::agent_stopped(&mut scene));
     faults::full_disk(&mut scene);
+    ends.extend(faults::bad_requests(&mut scene));
     ends.extend(faults::failing_disk(&mut scene));
-    faults::partition(&mut scene);
+    ends.extend(faults::partition(&mut scene));
     for told in &ends {
         scene.resolved(told);
     }
@@ -87,8 +90,9 @@ fn everything(network: &Arc<Network>, pace: Pace) {
 fn no_false_alarm(scene: &mut Scene) {
     let but: &[&str] = if scene.pace == Pace::Fast { OF_A_SHORT_WINDOW } else { &[] };
     scene.until("quiet", |scene| scene.firing_but(but).is_empty().then_some(()));
-    let (begin, clean) = (Instant::now(), scene.paced(Duration::from_mins(10)));
-    let clean = if scene.pace == Pace::Fast { clean / 3 } else { clean };
+    let minutes = std::env::var(CLEAN).ok().and_then(|text| text.parse().ok());
+    let otherwise = if scene.pace == Pace::Fast { 3 } else { 10 };
+    let (begin, clean) = (Instant::now(), scene.paced(Duration::from_mins(minutes.unwrap_or(otherwise))));
     while begin.elapsed() < clean {
         scene.stack.check().unwrap();
         assert_eq!(scene.firing_but(but), Vec::<String>::new(), "a false alarm");

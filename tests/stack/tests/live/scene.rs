@@ -1,5 +1,6 @@
 //! The stack with disks and a network of its own that can be hurt, and what is told to whom.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -43,7 +44,8 @@ impl Scene {
             network: Some(Arc::clone(network)),
             usual_ports: false,
             pace,
-            rate: 30,
+            // Fewer in the longer time: what has been fast before a disk is slow counts, too.
+            rate: if pace == Pace::Fast { 30 } else { 10 },
         };
         let stack = Stack::start(options).unwrap();
         let begin = Instant::now();
@@ -72,14 +74,29 @@ impl Scene {
         println!("{:6.1} s  {what}", self.begin.elapsed().as_secs_f64());
     }
 
-    /// Waits until none of some alerts fires; what is told from now on comes of what is done next.
+    /// Waits until none of some alerts fires, and the end of each that has is told: Alertmanager tells nothing of one that ends and begins again in
+    /// between. What is told from now on comes of what is done next.
     pub(crate) fn before(&mut self, fault: &str, alerts: &[&str]) {
         self.until(&format!("none of {alerts:?} fires"), |scene| {
             let firing = scene.stack.firing().ok()?;
-            (!firing.iter().any(|name| alerts.contains(&name.as_str()))).then_some(())
+            (!firing.iter().any(|name| alerts.contains(&name.as_str())) && !scene.is_open(alerts)).then_some(())
         });
         self.before = self.stack.receiver.messages().len();
         self.say(fault);
+    }
+
+    /// Whether PagerDuty has been told of an alert, and not of its end.
+    fn is_open(&self, alerts: &[&str]) -> bool {
+        let mut open = BTreeSet::new();
+        for message in self.stack.receiver.messages() {
+            let (event, key) = (&message.body, message.body["dedup_key"].as_str().unwrap_or_default().to_owned());
+            if event["event_action"] == "resolve" {
+                open.remove(&key);
+            } else if event["payload"]["class"].as_str().is_some_and(|class| alerts.contains(&class)) {
+                open.insert(key);
+            }
+        }
+        !open.is_empty()
     }
 
     /// What has been told since then to a service.
@@ -90,7 +107,7 @@ impl Scene {
 
     /// Waits until something is there.
     pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
-        let (begin, limit) = (Instant::now(), self.paced(Duration::from_mins(30)));
+        let (begin, limit) = (Instant::now(), self.paced(Duration::from_mins(45)));
         loop {
             if let Some(found) = look(self) {
                 self.say(what);
