@@ -47,7 +47,7 @@ function colourOf(panel: Panel, name: string): Pick<FieldConfig, 'color'> {
 }
 
 /** A legend with labels in the places of their names. */
-export function named(legend: string, labels: Record<string, string>): string {
+function named(legend: string, labels: Record<string, string>): string {
   const text = legend.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, label) => labels[label] ?? '');
   return text.trim() || Object.entries(labels).map(([name, value]) => `${name}="${value}"`).join(', ');
 }

@@ -14,7 +14,7 @@ export type Places = Map<string, string>;
 const seconds = (count: number) => `${Math.max(1, Math.round(count))}s`;
 
 /** Grafana's own variables: `$__range`, and `$__rate_interval`, which holds four scrapes at least. */
-export function ofTime({ range }: Prometheus): Places {
+function ofTime({ range }: Prometheus): Places {
   return new Map([
     ['__range', seconds((range.to - range.from) / 1000)],
     ['__interval', seconds(range.step)],

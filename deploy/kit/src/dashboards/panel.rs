@@ -231,19 +231,14 @@ impl Panel {
         let mut steps = vec![json!({ "color": "green", "value": null })];
         steps.extend(self.thresholds.iter().map(|(value, color)| json!({ "color": color, "value": value })));
         let runbook = |alert: &&str| link("link", &format!("Runbook: {alert}"), &format!("{runbooks}/{alert}.md"));
-        let (least, most) = if self.shape == Shape::Gauge && self.unit == "percentunit" {
-            (json!(0), json!(1))
-        } else {
-            (Value::Null, Value::Null)
-        };
         let mut defaults = json!({
             "unit": self.unit, "custom": self.custom(), "mappings": self.mappings(),
             "thresholds": { "mode": "absolute", "steps": steps },
             "color": { "mode": if matches!(self.shape, Shape::Figure | Shape::Gauge | Shape::Timeline) { "thresholds" } else { "palette-classic" } },
         });
-        if !least.is_null() {
-            defaults["min"] = least;
-            defaults["max"] = most;
+        if self.shape == Shape::Gauge && self.unit == "percentunit" {
+            defaults["min"] = json!(0);
+            defaults["max"] = json!(1);
         }
         if let Some((title, url)) = self.leads {
             defaults["links"] = json!([link("link", title, url)]);

@@ -1,5 +1,5 @@
 // What heat maps and timelines share: a plot over time whose insides are drawn by hand, in Grafana's frame of uPlot.
-import { type GrafanaTheme2, type TimeRange, FieldType } from '@grafana/data';
+import type { GrafanaTheme2, TimeRange } from '@grafana/data';
 import { AxisPlacement, ScaleDirection, ScaleOrientation } from '@grafana/schema';
 import { UPlotChart, UPlotConfigBuilder, useTheme2 } from '@grafana/ui';
 import { useMemo } from 'react';
@@ -49,9 +49,6 @@ export function RowsPlot({ times, names, range, width, height, draw }: Rows) {
   }, []);
   return <UPlotChart width={width} height={height} config={config} data={[times, times.map(() => null)]} />;
 }
-
-/** A field of numbers has its colours by this type. */
-export const NUMBER = FieldType.number;
 
 /** Fills what is between two times in a row, a gap apart from its neighbours. */
 export function fill(plot: uPlot, color: string, from: number, to: number, row: number, gap: number): void {
