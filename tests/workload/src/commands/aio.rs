@@ -11,7 +11,7 @@ use stemedb_workload::rng::XorShift;
 use stemedb_workload::sys::aio::{ALIGNMENT, Command, Context, Request};
 use stemedb_workload::{Op, Tally, sys};
 
-use super::{crew, share};
+use super::{Place, crew, share};
 use crate::control::Control;
 
 /// Requests of one `io_submit`.
@@ -28,15 +28,8 @@ const FAIL_EVERY: u64 = 13;
 /// Makes a known number of libaio's requests of every kind, buffered, direct and durable
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the files
-    #[arg(long)]
-    dir: PathBuf,
-    /// Class of the directory
-    #[arg(long, default_value = "wal")]
-    class: String,
-    /// Threads, each with a context and a file of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    threads: u64,
+    #[command(flatten)]
+    place: Place,
     /// Requests in all
     #[arg(long)]
     calls: u64,
@@ -67,9 +60,9 @@ struct Worker<'a> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let control = Control::new()?;
     sys::limit_file_size(FILE_LIMIT)?;
-    fs::create_dir_all(&args.dir)?;
-    let prepare = |index| Ok((Worker::new(args, index)?, share(args.calls, args.threads, index)));
-    let reports = crew::run(&control, args.threads, prepare, |(worker, calls)| worker.run(calls))?;
+    fs::create_dir_all(&args.place.dir)?;
+    let prepare = |index| Ok((Worker::new(args, index)?, share(args.calls, args.place.threads, index)));
+    let reports = crew::run(&control, args.place.threads, prepare, |(worker, calls)| worker.run(calls))?;
     let mut all = Report::default();
     for report in reports {
         all.tally.merge(&report.tally);
@@ -80,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 impl<'a> Worker<'a> {
     fn new(args: &'a Args, index: u64) -> Result<Self> {
-        let path = args.dir.join(format!("aio-{}-{index}", std::process::id()));
+        let path = args.place.dir.join(format!("aio-{}-{index}", std::process::id()));
         let buffered = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let with = |flags: i32| open(&path, flags);
         let (direct, durable) = (with(libc::O_DIRECT)?, with(libc::O_DSYNC)?);
@@ -97,7 +90,7 @@ impl<'a> Worker<'a> {
             self.report.submits += 1;
             for done in self.context.run(&requests)? {
                 let (request, durable) = chosen.get(done.index).context("an event of no request")?;
-                let mut calls = self.report.tally.on(&self.args.class).durably(*durable);
+                let mut calls = self.report.tally.on(&self.args.place.class).durably(*durable);
                 calls.request(request.command.op(), &done.result, done.ns);
             }
             made += requests.len() as u64;

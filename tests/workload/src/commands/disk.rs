@@ -4,13 +4,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use stemedb_workload::sys::Mapping;
 use stemedb_workload::{Tally, sys};
 
-use super::crew;
+use super::{Place, crew};
 use crate::control::Control;
 
 /// What direct I/O is aligned to.
@@ -38,12 +37,8 @@ enum Way {
 /// Writes, stores and reads files of its own, one by each way after the other; the files stay
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the files
-    #[arg(long)]
-    dir: PathBuf,
-    /// Class of the directory
-    #[arg(long, default_value = "wal")]
-    class: String,
+    #[command(flatten)]
+    place: Place,
     /// The ways
     #[arg(long = "way", value_enum, required = true)]
     ways: Vec<Way>,
@@ -53,15 +48,12 @@ pub(crate) struct Args {
     /// Bytes of a call, whole pages
     #[arg(long, default_value_t = 16384)]
     size: usize,
-    /// Threads, each with files of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    threads: u64,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(args.size.is_multiple_of(PAGE) && args.size > 0, "--size: whole pages of {PAGE} bytes");
     let control = Control::new()?;
-    fs::create_dir_all(&args.dir)?;
+    fs::create_dir_all(&args.place.dir)?;
     let prepare = |index| args.ways.iter().map(|way| Work::new(args, *way, index)).collect::<Result<Vec<_>>>();
     let work = |mut all: Vec<Work>| {
         let mut tally = Tally::new();
@@ -71,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Ok(tally)
     };
     let mut tally = Tally::new();
-    for part in crew::run(&control, args.threads, prepare, work)? {
+    for part in crew::run(&control, args.place.threads, prepare, work)? {
         tally.merge(&part);
     }
     control.finish(&tally)
@@ -87,7 +79,7 @@ struct Work {
 
 impl Work {
     fn new(args: &Args, way: Way, index: u64) -> Result<Self> {
-        let path = args.dir.join(format!("{way:?}-{}-{index}", std::process::id()).to_lowercase());
+        let path = args.place.dir.join(format!("{way:?}-{}-{index}", std::process::id()).to_lowercase());
         let mut options = File::options();
         options.read(true).write(true).create(true);
         if matches!(way, Way::Direct | Way::DirectRead) {
@@ -117,7 +109,7 @@ impl Work {
     fn run(&mut self, tally: &mut Tally, args: &Args, control: &Control) -> Result<()> {
         let file = self.file.try_clone()?;
         let (way, size) = (self.way, args.size);
-        let mut calls = tally.on(&args.class);
+        let mut calls = tally.on(&args.place.class);
         match way {
             Way::Read | Way::DirectRead => {
                 for _ in 0..args.calls {

@@ -3,14 +3,14 @@
 use std::fs::{self, File};
 use std::io::IoSlice;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use stemedb_workload::rng::XorShift;
 use stemedb_workload::{Op, Tally, sys};
 
-use super::{crew, share};
+use super::{Place, crew, share};
 use crate::control::Control;
 
 /// Largest write.
@@ -25,15 +25,8 @@ const FAIL_EVERY: u64 = 11;
 /// Writes with `O_SYNC`, `O_DSYNC`, `RWF_SYNC`, `RWF_DSYNC` and without, and syncs, from all threads on one file
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the file
-    #[arg(long)]
-    dir: PathBuf,
-    /// Class of the directory
-    #[arg(long, default_value = "wal")]
-    class: String,
-    /// Threads
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    threads: u64,
+    #[command(flatten)]
+    place: Place,
     /// Calls in all, before a last fsync
     #[arg(long)]
     calls: u64,
@@ -76,11 +69,11 @@ struct Worker<'a> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let control = Control::new()?;
     sys::limit_file_size(FILE_LIMIT)?;
-    fs::create_dir_all(&args.dir)?;
-    let path = args.dir.join(format!("durable-{}", std::process::id()));
+    fs::create_dir_all(&args.place.dir)?;
+    let path = args.place.dir.join(format!("durable-{}", std::process::id()));
     let last = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    let prepare = |index| Ok((Worker::new(args, &path, index)?, share(args.calls, args.threads, index)));
-    let reports = crew::run(&control, args.threads, prepare, |(worker, calls)| Ok(worker.run(calls)))?;
+    let prepare = |index| Ok((Worker::new(args, &path, index)?, share(args.calls, args.place.threads, index)));
+    let reports = crew::run(&control, args.place.threads, prepare, |(worker, calls)| Ok(worker.run(calls)))?;
     let mut all = Report::default();
     let mut waiting = 0;
     for (report, left) in reports {
@@ -91,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         all.groups.extend(report.groups);
         waiting += left;
     }
-    all.tally.on(&args.class).fsync(&last)?;
+    all.tally.on(&args.place.class).fsync(&last)?;
     all.groups.push(waiting);
     fs::remove_file(&path)?;
     control.finish(&all)
@@ -129,7 +122,7 @@ impl<'a> Worker<'a> {
     }
 
     fn sync(&mut self) {
-        let mut calls = self.report.tally.on(&self.args.class);
+        let mut calls = self.report.tally.on(&self.args.place.class);
         let plain = &self.files.plain;
         let result = if self.rng.below(2) == 0 { calls.fsync(plain) } else { calls.fdatasync(plain) };
         if result.is_ok() {
@@ -153,7 +146,7 @@ impl<'a> Worker<'a> {
         let data = if nothing { &[][..] } else { &self.data[..=self.rng.index(MAX_SIZE)] };
         let (first, second) = data.split_at(data.len() / 2);
         let (parts, offset) = ([IoSlice::new(first), IoSlice::new(second)], self.rng.below(MAX_OFFSET));
-        let mut calls = self.report.tally.on(&self.args.class).durably(durable);
+        let mut calls = self.report.tally.on(&self.args.place.class).durably(durable);
         let result = match op {
             Op::Write => calls.write(file, data),
             Op::Writev => calls.writev(file, &parts),
@@ -171,7 +164,7 @@ impl<'a> Worker<'a> {
     /// A durable write that fails: it is a sync too.
     fn fail(&mut self) {
         let (dsync, sync) = (Some(Op::ODsync), Some(Op::OSync));
-        let on = |tally| Tally::on(tally, &self.args.class);
+        let on = |tally| Tally::on(tally, &self.args.place.class);
         let tally = &mut self.report.tally;
         let parts = [IoSlice::new(b"x")];
         let result = match self.rng.below(4) {

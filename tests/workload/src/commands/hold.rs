@@ -1,6 +1,5 @@
 //! Writes and fdatasyncs without a pause, until told to stop.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,27 +8,21 @@ use anyhow::Result;
 use serde::Serialize;
 use stemedb_workload::Tally;
 
+use super::Place;
 use super::append::Appender;
 use crate::control::Control;
 
 /// Writes and syncs as fast as it can until a line comes, and prints the longest round besides the calls
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the files
-    #[arg(long)]
-    dir: PathBuf,
-    /// Threads, each with a file of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    threads: u64,
+    #[command(flatten)]
+    place: Place,
     /// Stop after this time even without a line
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
     /// Bytes of a write
     #[arg(long, default_value_t = 512)]
     size: usize,
-    /// Class of the directory
-    #[arg(long, default_value = "wal")]
-    class: String,
 }
 
 #[derive(Serialize)]
@@ -47,12 +40,12 @@ struct Worker {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let control = Control::new()?;
-    let mut workers = (0..args.threads).map(|index| worker(args, index)).collect::<Result<Vec<_>>>()?;
+    let mut workers = (0..args.place.threads).map(|index| worker(args, index)).collect::<Result<Vec<_>>>()?;
     control.ready()?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for worker in &mut workers {
-            scope.spawn(|| worker.run(&args.class, &stop));
+            scope.spawn(|| worker.run(&args.place.class, &stop));
         }
         match args.seconds {
             Some(seconds) => _ = control.wait_for(Duration::from_secs(seconds)),
@@ -64,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn worker(args: &Args, index: u64) -> Result<Worker> {
-    let appender = Appender::create(&args.dir, index, args.size)?;
+    let appender = Appender::create(&args.place.dir, index, args.size)?;
     Ok(Worker { appender, tally: Tally::new(), max_gap: Duration::ZERO })
 }
 

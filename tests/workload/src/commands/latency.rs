@@ -1,6 +1,5 @@
 //! Writes and fdatasyncs whose latencies are all kept.
 
-use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Result, anyhow};
@@ -9,27 +8,20 @@ use stemedb_workload::Tally;
 
 use super::append::Appender;
 use super::scheduling::Scheduling;
-use super::share;
+use super::{Place, share};
 use crate::control::Control;
 
 /// Writes and syncs, and prints the latency of each sync
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the files
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Rounds of one write and one fdatasync, all threads together
     #[arg(long)]
     calls: u64,
-    /// Threads, each with a file of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    threads: u64,
     /// Bytes of a write
     #[arg(long, default_value_t = 512)]
     size: usize,
-    /// Class of the directory
-    #[arg(long, default_value = "wal")]
-    class: String,
 }
 
 /// The calls, and for each sync, in the same order, how much of its latency the thread may have been kept from a processor
@@ -49,10 +41,10 @@ struct Worker {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let control = Control::new()?;
-    let mut workers = (0..args.threads).map(|index| worker(args, index)).collect::<Result<Vec<_>>>()?;
+    let mut workers = (0..args.place.threads).map(|index| worker(args, index)).collect::<Result<Vec<_>>>()?;
     control.ready()?;
     thread::scope(|scope| {
-        let running: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(|| worker.run(&args.class))).collect();
+        let running: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(|| worker.run(&args.place.class))).collect();
         running.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
     })?;
     let mut all = Report { tally: Tally::with_raw(), preempted_ns: Vec::new() };
@@ -64,12 +56,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn worker(args: &Args, index: u64) -> Result<Worker> {
-    let rounds = share(args.calls, args.threads, index);
+    let rounds = share(args.calls, args.place.threads, index);
     let room = usize::try_from(rounds)?;
     let mut tally = Tally::with_raw();
-    tally.reserve(&args.class, room);
+    tally.reserve(&args.place.class, room);
     let report = Report { tally, preempted_ns: Vec::with_capacity(room) };
-    Ok(Worker { appender: Appender::create(&args.dir, index, args.size)?, report, rounds })
+    Ok(Worker { appender: Appender::create(&args.place.dir, index, args.size)?, report, rounds })
 }
 
 impl Worker {

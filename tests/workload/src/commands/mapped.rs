@@ -1,7 +1,6 @@
 //! Stores to a mapped file, from several threads at once.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::sync::Barrier;
 
 use anyhow::{Context, Result};
@@ -9,7 +8,7 @@ use serde::Serialize;
 use stemedb_workload::Tally;
 use stemedb_workload::sys::Mapping;
 
-use super::crew;
+use super::{Place, crew};
 use crate::control::Control;
 
 /// Bytes of a page, and of a write that makes one page of cache.
@@ -29,15 +28,8 @@ enum Flush {
 /// Writes a file page by page, maps it, and changes every page of it in each round, from all threads at once
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the file
-    #[arg(long)]
-    dir: PathBuf,
-    /// Class of the directory
-    #[arg(long, default_value = "wal")]
-    class: String,
-    /// Threads, all of which change all pages
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    threads: u64,
+    #[command(flatten)]
+    place: Place,
     /// Pages of the file
     #[arg(long)]
     pages: usize,
@@ -59,18 +51,18 @@ struct Report {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let control = Control::new()?;
-    fs::create_dir_all(&args.dir)?;
-    let path = args.dir.join(format!("mapped-{}", std::process::id()));
+    fs::create_dir_all(&args.place.dir)?;
+    let path = args.place.dir.join(format!("mapped-{}", std::process::id()));
     let made = File::options().read(true).write(true).create_new(true).open(&path);
     let file = made.with_context(|| format!("cannot create {}", path.display()))?;
     let len = args.pages * PAGE;
     file.set_len(len as u64)?;
     let map = Mapping::new(&file, len)?;
     let (written, changed) =
-        (Barrier::new(usize::try_from(args.threads)?), Barrier::new(usize::try_from(args.threads)?));
+        (Barrier::new(usize::try_from(args.place.threads)?), Barrier::new(usize::try_from(args.place.threads)?));
     let work = |first: bool| -> Result<Tally> {
         let mut tally = Tally::new();
-        let mut calls = tally.on(&args.class);
+        let mut calls = tally.on(&args.place.class);
         // A failure is told at the end, because the other threads wait at the barriers.
         let mut outcome = Ok(0);
         if first {
@@ -97,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Ok(tally)
     };
     let mut tally = Tally::new();
-    for part in crew::run(&control, args.threads, |index| Ok(index == 0), work)? {
+    for part in crew::run(&control, args.place.threads, |index| Ok(index == 0), work)? {
         tally.merge(&part);
     }
     fs::remove_file(&path)?;

@@ -16,6 +16,22 @@ pub(crate) mod scheduling;
 pub(crate) mod short;
 pub(crate) mod uring;
 
+use std::path::PathBuf;
+
+/// Where the load is.
+#[derive(clap::Args)]
+pub(crate) struct Place {
+    /// Directory of the files
+    #[arg(long)]
+    dir: PathBuf,
+    /// Class of the directory
+    #[arg(long, default_value = "wal")]
+    class: String,
+    /// Threads, each with a file of its own but where all are on one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    threads: u64,
+}
+
 /// How many of `total` pieces of work worker `index` of `workers` does: the shares differ by one at most.
 pub(crate) fn share(total: u64, workers: u64, index: u64) -> u64 {
     total / workers + u64::from(index < total % workers)

@@ -8,8 +8,8 @@ use serde::Serialize;
 use stemedb_workload::sys::uring::{Call, Request, Ring};
 use stemedb_workload::{Op, Tally};
 
-use super::{Mode, Place};
-use crate::commands::{crew, share};
+use super::Mode;
+use crate::commands::{Place, crew, share};
 use crate::control::Control;
 
 /// Where writing starts over.

@@ -3,15 +3,13 @@
 mod latency;
 mod worker;
 
-use std::path::PathBuf;
-
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use stemedb_workload::sys::uring::Setup;
 use stemedb_workload::{Tally, sys};
 
 use self::worker::{Files, Worker};
-use super::{crew, share};
+use super::{Place, crew, share};
 use crate::control::Control;
 
 pub(crate) use latency::{LatencyArgs, run as run_latency};
@@ -38,20 +36,6 @@ pub(crate) struct Args {
     /// `IOSQE_CQE_SKIP_SUCCESS`: each write posts no completion, and is linked to a sync that does
     #[arg(long)]
     skip_success: bool,
-}
-
-/// Where the load is.
-#[derive(clap::Args)]
-pub(crate) struct Place {
-    /// Directory of the files
-    #[arg(long)]
-    dir: PathBuf,
-    /// Class of the directory
-    #[arg(long, default_value = "wal")]
-    class: String,
-    /// Threads, each with a ring and files of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    threads: u64,
 }
 
 /// By which of the kernel's ways.
