@@ -35,6 +35,15 @@ fn of_agent(id: agent::Id, place: usize) -> String {
     name.map_or_else(|| format!("{id:?}"), |(name, _)| name)
 }
 
+/// Errnos of calls that were wrong, or are to be made once more: nothing is lost by them (fsync(2), msync(2), io_uring_enter(2)).
+const HARMLESS: &str = "EAGAIN|EBADF|ECANCELED|EINTR|EINVAL|ESPIPE";
+
+/// A selector of syncs that failed, though they should not have; and of those with more errnos that are harmless.
+#[must_use]
+pub fn failed_syncs(more: &str) -> String {
+    format!("{{{}, error!~\"{HARMLESS}{more}\"}}", of_syncs())
+}
+
 /// A matcher of all operations that sync.
 #[must_use]
 pub fn of_syncs() -> String {

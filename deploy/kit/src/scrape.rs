@@ -58,7 +58,14 @@ const HOST: &str = "    relabel_configs:
 /// How pods are found, and which.
 const PODS: &str = "    kubernetes_sd_configs:
       - role: pod
+        # Of one cluster: budgets, quorums and machines of two are not to be added up.
+        namespaces:
+          names: [stemedb]
     relabel_configs:
+      # A pod that has ended keeps its address for a while.
+      - source_labels: [__meta_kubernetes_pod_phase]
+        regex: Succeeded|Failed
+        action: drop
       - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_name]
         regex: JOB
         action: keep
@@ -98,7 +105,7 @@ pub fn from_files() -> String {
 #[must_use]
 pub fn from_kubernetes() -> String {
     let job = |name: &str| format!("  - job_name: {name}\n{}", PODS.replace("JOB", name));
-    let about = "# Targets are pods with the label app.kubernetes.io/name=JOB and a port that is called metrics; the agents are a DaemonSet.\n";
+    let about = "# Targets are pods with the label app.kubernetes.io/name=JOB and a port that is called metrics; the agents are a DaemonSet.\n# Several clusters: a Prometheus for each, or a job for each and rules for each job.\n";
     // A service of the same namespace.
     let places = Places { alertmanagers: vec!["alertmanager:9093".into()], ..Places::default() };
     head(&places, about) + &job(NODE_JOB) + &job(AGENT_JOB)

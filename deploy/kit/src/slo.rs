@@ -8,15 +8,17 @@ use stemedb_probe::catalog::Id as Agent;
 
 use crate::alerts::{Alert, Fires, Severity, Silent};
 use crate::names::{agent, node};
-use crate::promql::{API, rate};
+use crate::promql::{API, growth};
 use crate::yaml;
 
 /// The share of requests that may fail: three nines.
 pub(crate) const API_BUDGET: f64 = 0.001;
 /// The share of fsyncs of the log that may take longer than [`FSYNC_BOUND`].
 pub(crate) const FSYNC_BUDGET: f64 = 0.01;
-/// Requests of a window, of which a share means something: of fewer, one that fails is too much of it.
-const REQUESTS: u32 = 100;
+/// Requests or fsyncs of a window, of which a share means something: of fewer, one that fails is too much of it.
+const CALLS: u32 = 100;
+/// Each log has a budget of its own: a slow disk is not to be lost among fast ones.
+const LOG: &str = "job, instance, host, target";
 /// A bound of the histogram, as it is written there: an eighth of a second.
 pub const FSYNC_BOUND: &str = "0.125";
 
@@ -59,29 +61,33 @@ fn record(name: &str, expr: &str) -> String {
 
 fn api_ratio(window: &str) -> String {
     let requests = format!("{}_count", node(Node::HttpDuration));
-    let failed = rate(&requests, &format!("{{{API}, status=~\"5..\"}}"), "job", window);
-    let all = rate(&requests, &format!("{{{API}}}"), "job", window);
+    let failed = growth(&requests, &format!("{{{API}, status=~\"5..\"}}"), "job", window);
+    let all = growth(&requests, &format!("{{{API}}}"), "job", window);
     // Where nothing failed there is no series of failures, and the share is 0.
     format!("({failed} or 0 * {all})\n/\n({all} > 0)")
 }
 
 fn fsync_ratio(window: &str) -> String {
     let latency = agent(Agent::FsyncLatency);
-    let by = "job, target";
-    let fast = rate(&format!("{latency}_bucket"), &format!("{{le=\"{FSYNC_BOUND}\"}}"), by, window);
-    format!("1 - {fast}\n/\n({} > 0)", rate(&format!("{latency}_count"), "", by, window))
+    let fast = growth(&format!("{latency}_bucket"), &format!("{{le=\"{FSYNC_BOUND}\"}}"), LOG, window);
+    format!("1 - {fast}\n/\n({} > 0)", growth(&format!("{latency}_count"), "", LOG, window))
 }
 
-fn burns(ratio: &str, budget: f64, burn: &Burn) -> String {
+/// A share is too large over both windows, and one of enough calls to mean something.
+fn burns(ratio: &str, budget: f64, burn: &Burn, calls: &str) -> String {
     let limit = format!("{} * {budget}", burn.rate);
-    format!("{ratio}{} > {limit}\nand\n{ratio}{} > {limit}", burn.long, burn.short)
+    format!("{ratio}{} > {limit}\nand\n{ratio}{} > {limit}\nand\n{calls} > {CALLS}", burn.long, burn.short)
 }
 
-/// The same for the API, where there are enough requests for a share to mean something.
 fn api_burns(burn: &Burn) -> String {
     let requests = format!("{}_count", node(Node::HttpDuration));
-    let all = format!("sum by (job) (increase({requests}{{{API}}}[{}]))", burn.long);
-    format!("{}\nand\n{all} > {REQUESTS}", burns(API_RATIO, API_BUDGET, burn))
+    let calls = growth(&requests, &format!("{{{API}}}"), "job", burn.long);
+    burns(API_RATIO, API_BUDGET, burn, &calls)
+}
+
+fn fsync_burns(burn: &Burn) -> String {
+    let calls = growth(&format!("{}_count", agent(Agent::FsyncLatency)), "", LOG, burn.long);
+    burns(FSYNC_RATIO, FSYNC_BUDGET, burn, &calls)
 }
 
 const API_SERIES: [&str; 2] = [
@@ -89,8 +95,8 @@ const API_SERIES: [&str; 2] = [
     "stemedb_http_request_duration_seconds_count{job=\"stemedb\", instance=\"a:18180\", method=\"POST\", path=\"/v1/vote\", status=\"503\"}",
 ];
 const FSYNC_SERIES: [&str; 2] = [
-    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.125\"}",
-    "stemedb_wal_fsync_latency_seconds_count{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\"}",
+    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.125\"}",
+    "stemedb_wal_fsync_latency_seconds_count{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\"}",
 ];
 
 /// The alerts.
@@ -103,6 +109,7 @@ pub(crate) fn alerts() -> Vec<Alert> {
             subject: "api-availability",
             expr: api_burns(&FAST),
             wait: "2m",
+            keep: "0s",
             summary: "{{ $labels.job }} fails so often that a month's error budget is gone in two days",
             description: "{{ $value | humanizePercentage }} of the requests of an hour failed; 0.1% may.",
             fires: Fires {
@@ -126,6 +133,7 @@ pub(crate) fn alerts() -> Vec<Alert> {
             subject: "api-availability",
             expr: api_burns(&SLOW),
             wait: "15m",
+            keep: "0s",
             summary: "{{ $labels.job }} fails so often that a month's error budget is gone in five days",
             description: "{{ $value | humanizePercentage }} of the requests of six hours failed; 0.1% may.",
             fires: Fires {
@@ -143,16 +151,17 @@ pub(crate) fn alerts() -> Vec<Alert> {
             severity: Severity::Critical,
             component: "wal",
             subject: "wal-fsync-slo",
-            expr: burns(FSYNC_RATIO, FSYNC_BUDGET, &FAST),
+            expr: fsync_burns(&FAST),
             wait: "2m",
-            summary: "Fsyncs of {{ $labels.target }} are so often slow that a month's budget is gone in two days",
+            keep: "0s",
+            summary: "Fsyncs of {{ $labels.target }} on {{ $labels.host }} are so often slow that a month's budget is gone in two days",
             description: "{{ $value | humanizePercentage }} of the log's fsyncs of an hour took longer than 125 ms; 1% may.",
             fires: Fires {
                 series: &[(FSYNC_SERIES[0], "0+80x150"), (FSYNC_SERIES[1], "0+100x150")],
                 not_yet: "2m",
                 at: "3m",
-                labels: &[("job", "stemedb-probe"), ("target", "db")],
-                summary: "Fsyncs of db are so often slow that a month's budget is gone in two days",
+                labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("host", "a"), ("target", "db")],
+                summary: "Fsyncs of db on a are so often slow that a month's budget is gone in two days",
                 description: "20% of the log's fsyncs of an hour took longer than 125 ms; 1% may.",
             },
             silent: Silent { series: &[(FSYNC_SERIES[0], "0+86x150"), (FSYNC_SERIES[1], "0+100x150")], at: "40m" },
@@ -162,16 +171,17 @@ pub(crate) fn alerts() -> Vec<Alert> {
             severity: Severity::Warning,
             component: "wal",
             subject: "wal-fsync-slo",
-            expr: burns(FSYNC_RATIO, FSYNC_BUDGET, &SLOW),
+            expr: fsync_burns(&SLOW),
             wait: "15m",
-            summary: "Fsyncs of {{ $labels.target }} are so often slow that a month's budget is gone in five days",
+            keep: "0s",
+            summary: "Fsyncs of {{ $labels.target }} on {{ $labels.host }} are so often slow that a month's budget is gone in five days",
             description: "{{ $value | humanizePercentage }} of the log's fsyncs of six hours took longer than 125 ms; 1% may.",
             fires: Fires {
                 series: &[(FSYNC_SERIES[0], "0+90x150"), (FSYNC_SERIES[1], "0+100x150")],
                 not_yet: "15m",
                 at: "16m",
-                labels: &[("job", "stemedb-probe"), ("target", "db")],
-                summary: "Fsyncs of db are so often slow that a month's budget is gone in five days",
+                labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("host", "a"), ("target", "db")],
+                summary: "Fsyncs of db on a are so often slow that a month's budget is gone in five days",
                 description: "10% of the log's fsyncs of six hours took longer than 125 ms; 1% may.",
             },
             silent: Silent { series: &[(FSYNC_SERIES[0], "0+95x150"), (FSYNC_SERIES[1], "0+100x150")], at: "60m" },

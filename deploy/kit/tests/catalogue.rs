@@ -162,6 +162,35 @@ fn wrong(expr: &str) -> Vec<String> {
     checker.wrong
 }
 
+/// Each bound of a histogram in the cases of an alert is one that is exported: between others a quantile would be another.
+#[test]
+fn cases_have_the_bounds_of_the_histograms() {
+    let bounds = stemedb_metrics::bounds::latency();
+    let bounds: BTreeSet<String> = bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]).collect();
+    let mut seen = 0;
+    for alert in alerts::all() {
+        for (series, _) in alert.fires.series.iter().chain(alert.silent.series) {
+            let Some((_, rest)) = series.split_once("le=\"") else { continue };
+            let bound = rest.split('"').next().unwrap();
+            assert!(bounds.contains(bound), "{}: nothing exports the bound {bound}: {series}", alert.name);
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen} bounds");
+}
+
+/// Reasons of losses that an alert leaves out are reasons of losses.
+#[test]
+fn every_reason_is_one() {
+    for alert in alerts::all() {
+        for rest in alert.expr.split("reason!~\"").skip(1) {
+            for reason in rest.split('"').next().unwrap().split('|') {
+                assert!(stemedb_ebpf::LOST.iter().any(|(name, _)| *name == reason), "{}: {reason}", alert.name);
+            }
+        }
+    }
+}
+
 /// The expressions of a rule file: blocks after `expr:`.
 fn expressions(text: &str) -> Vec<String> {
     let (mut all, mut lines) = (Vec::new(), text.lines().peekable());
@@ -302,6 +331,19 @@ fn every_panel_says_what_it_shows_and_uses_the_variables_of_its_board() {
             }
         }
     }
+}
+
+/// What no board shows: an operator need have neither keys nor certificates.
+const WITHOUT_PANEL: [&str; 3] = ["APIKeyRotationDue", "CertificateExpiringIn30Days", "CertificateExpiringSoon"];
+
+#[test]
+fn every_alert_has_a_panel_that_leads_to_its_runbook() {
+    let boards = dashboards::all();
+    let panels = boards.iter().flat_map(|board| &board.rows).flat_map(|(_, panels)| panels);
+    let linked: BTreeSet<&str> = panels.flat_map(|panel| panel.runbooks.iter().copied()).collect();
+    let all = alerts::all();
+    let without = all.iter().map(|alert| alert.name).filter(|name| !linked.contains(name));
+    assert_eq!(without.collect::<BTreeSet<_>>(), BTreeSet::from(WITHOUT_PANEL));
 }
 
 /// What operators asked for, by board: words of titles.

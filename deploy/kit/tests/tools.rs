@@ -44,10 +44,11 @@ fn each_way_to_find_targets_is_a_configuration() {
     }
     // Debian's Prometheus is built without Kubernetes: all but the lines that name it is looked at.
     let text = fs::read_to_string(folder.join("prometheus-kubernetes.yml")).unwrap();
-    let found = "kubernetes_sd_configs:\n      - role: pod\n";
+    let (begin, end) = ("    kubernetes_sd_configs:\n", "    relabel_configs:\n");
+    let found = &text[text.find(begin).unwrap()..text.find(end).unwrap()];
     assert_eq!(text.matches(found).count(), 2);
     let copy = tempfile::Builder::new().suffix(".yml").tempfile_in(&folder).unwrap();
-    fs::write(copy.path(), text.replace(found, "static_configs: []\n")).unwrap();
+    fs::write(copy.path(), text.replace(found, "    static_configs: []\n")).unwrap();
     run("promtool", &folder, &["check", "config", "--lint-fatal", copy.path().to_str().unwrap()]);
 }
 

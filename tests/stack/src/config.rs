@@ -80,8 +80,8 @@ fn paced(text: &str, pace: Pace) -> String {
         return text.to_owned();
     }
     let line = |line: &str| {
-        let is_wait =
-            ["for: ", "group_wait: ", "group_interval: "].iter().any(|key| line.trim_start().starts_with(key));
+        let keys = ["for: ", "keep_firing_for: ", "group_wait: ", "group_interval: "];
+        let is_wait = keys.iter().any(|key| line.trim_start().starts_with(key));
         let windows = tenth_between(line, '[', ']');
         let line = if is_wait { tenth_after(&windows, ": ") } else { tenth_after(&windows, "offset ") };
         let line = if line.contains(AGE) { age(&line) } else { line };
@@ -145,6 +145,7 @@ mod tests {
     fn durations_are_a_tenth_and_nothing_else_is_touched() {
         let cases = [
             ("        for: 5m", "        for: 30s\n"),
+            ("        keep_firing_for: 30m", "        keep_firing_for: 180s\n"),
             ("  group_wait: 0s", "  group_wait: 1s\n"),
             ("  repeat_interval: 4h", "  repeat_interval: 4h\n"),
             ("rate(x{path=~\"[45]..\"}[5m]) > 0.9", "rate(x{path=~\"[45]..\"}[30s]) > 0.9\n"),

@@ -18,6 +18,7 @@ fn certificate_expiring_soon() -> Alert {
         subject: "certificate",
         expr: format!("{} - time() < {CERTIFICATE_CRITICAL} * 86400", node(Node::CertificateExpiry)),
         wait: "0s",
+        keep: "0s",
         summary: "The certificate {{ $labels.certificate }} of {{ $labels.instance }} expires soon",
         description: "It expires in {{ $value | humanizeDuration }}. From then on no client connects.",
         fires: Fires {
@@ -50,6 +51,7 @@ fn certificate_expiring_in30_days() -> Alert {
         subject: "certificate",
         expr: format!("{} - time() < {CERTIFICATE_INFO} * 86400", node(Node::CertificateExpiry)),
         wait: "0s",
+        keep: "0s",
         summary: "The certificate {{ $labels.certificate }} of {{ $labels.instance }} expires within 30 days",
         description: "It expires in {{ $value | humanizeDuration }}.",
         fires: Fires {
@@ -82,6 +84,7 @@ fn api_key_rotation_due() -> Alert {
         subject: "api-key",
         expr: format!("time() - max by (job, key) ({}) > {KEY_DAYS} * 86400", node(Node::ApiKeyCreated)),
         wait: "0s",
+        keep: "0s",
         summary: "The API key {{ $labels.key }} of {{ $labels.job }} is old",
         description: "It is {{ $value | humanizeDuration }} old; a new one should take its place every 90 days.",
         fires: Fires {

@@ -4,8 +4,8 @@ use stemedb_metrics::catalog::Id as Node;
 
 use super::thresholds::{FEW, FSYNC, QUERIES, REFUSED, REQUEST};
 use super::{Alert, Fires, Severity, Silent};
-use crate::names::{NODE_JOB, node};
-use crate::promql::{API, down, fsync_p99, rate, request_p99};
+use crate::names::{AGENT_JOB, NODE_JOB, node};
+use crate::promql::{API, WINDOW, down, growth, rate, request_p99, slow_alone, slowest_log};
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![api_down(), high_api_error_rate(), high_api_latency(), api_slow_disk_fast(), low_query_throughput()]
@@ -19,6 +19,7 @@ fn api_down() -> Alert {
         subject: "api-down",
         expr: down(NODE_JOB),
         wait: "1m",
+        keep: "0s",
         summary: "{{ if $labels.instance }}The API of {{ $labels.instance }} does not answer{{ else }}Prometheus has lost every node of {{ $labels.job }}{{ end }}",
         description: "Prometheus has not reached {{ or $labels.instance \"any of them\" }} for more than a minute.",
         fires: Fires {
@@ -43,14 +44,16 @@ fn api_down() -> Alert {
 fn high_api_error_rate() -> Alert {
     let requests = format!("{}_count", node(Node::HttpDuration));
     let all = rate(&requests, &format!("{{{API}}}"), "job, instance", "5m");
-    let refused = rate(&requests, &format!("{{{API}, status=~\"[45]..\"}}"), "job, instance", "5m");
+    let counted = growth(&requests, &format!("{{{API}}}"), "job, instance", WINDOW);
+    let refused = growth(&requests, &format!("{{{API}, status=~\"[45]..\"}}"), "job, instance", WINDOW);
     Alert {
         name: "HighAPIErrorRate",
         severity: Severity::Warning,
         component: "api",
         subject: "api-errors",
-        expr: format!("{refused}\n/\n({all} > {FEW})\n> {REFUSED}"),
+        expr: format!("{refused}\n/\n{counted}\n> {REFUSED}\nand\n{all} > {FEW}"),
         wait: "2m",
+        keep: "0s",
         summary: "{{ $labels.instance }} refuses or fails many requests",
         description: "{{ $value | humanizePercentage }} of the requests of five minutes had a status of 400 or more. Who is at fault, the statuses tell: 4.. the clients, 5.. the node.",
         fires: Fires {
@@ -98,6 +101,7 @@ fn high_api_latency() -> Alert {
         subject: "api-latency",
         expr: format!("{} > {REQUEST}", request_p99("job, instance")),
         wait: "2m",
+        keep: "0s",
         summary: "The API of {{ $labels.instance }} is slow",
         description: "One request of a hundred takes {{ $value | humanizeDuration }} or more.",
         fires: Fires {
@@ -147,12 +151,18 @@ fn api_slow_disk_fast() -> Alert {
         severity: Severity::Warning,
         component: "api",
         subject: "api-slow-disk-fast",
-        expr: format!("{} > {REQUEST}\nand on (host)\n{} < {FSYNC}", request_p99("host"), fsync_p99("host")),
+        expr: slow_alone(
+            &format!("{} > {REQUEST}", request_p99("host")),
+            AGENT_JOB,
+            &format!("{} >= {FSYNC}", slowest_log()),
+        ),
         wait: "2m",
+        keep: "0s",
         summary: "The API on {{ $labels.host }} is slow, and the disk is not",
         description: "One request of a hundred takes {{ $value | humanizeDuration }} or more while the log's fsyncs are fast: look at the program, its locks and its processor.",
         fires: Fires {
             series: &[
+                ("up{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\"}", "1x40"),
                 (
                     "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"POST\", path=\"/v1/vote\", status=\"201\", le=\"0.5\"}",
                     "0+90x20",
@@ -166,7 +176,7 @@ fn api_slow_disk_fast() -> Alert {
                     "0+100x20",
                 ),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.01\"}",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.015625\"}",
                     "0+100x20",
                 ),
                 (
@@ -183,6 +193,7 @@ fn api_slow_disk_fast() -> Alert {
         silent: Silent {
             // The disk of this host is slow as well; that another's is fast is no matter.
             series: &[
+                ("up{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\"}", "1x40"),
                 (
                     "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"POST\", path=\"/v1/vote\", status=\"201\", le=\"0.5\"}",
                     "0+90x20",
@@ -196,7 +207,7 @@ fn api_slow_disk_fast() -> Alert {
                     "0+100x20",
                 ),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.08838834764831845\"}",
                     "0+90x20",
                 ),
                 (
@@ -208,7 +219,7 @@ fn api_slow_disk_fast() -> Alert {
                     "0+100x20",
                 ),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"b:18190\", host=\"b\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"b:18190\", host=\"b\", target=\"db\", op=\"fdatasync\", le=\"0.08838834764831845\"}",
                     "0+100x20",
                 ),
                 (
@@ -237,6 +248,7 @@ fn low_query_throughput() -> Alert {
             )
         ),
         wait: "10m",
+        keep: "0s",
         summary: "Hardly anybody asks {{ $labels.job }} anything",
         description: "{{ printf \"%.3f\" $value }} queries a second. Is a load balancer or a client broken?",
         fires: Fires {

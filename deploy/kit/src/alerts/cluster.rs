@@ -5,10 +5,16 @@ use stemedb_metrics::catalog::Id as Node;
 use super::thresholds::{LAG_CRITICAL, LAG_WARNING};
 use super::{Alert, Fires, Severity, Silent};
 use crate::names::node;
-use crate::promql::increase;
+use crate::promql::grown;
 
 pub(super) fn alerts() -> Vec<Alert> {
-    vec![cluster_split_brain(), replication_lag_critical(), replication_lag_warning(), new_node_joined()]
+    vec![
+        cluster_split_brain(),
+        cluster_node_missing(),
+        replication_lag_critical(),
+        replication_lag_warning(),
+        new_node_joined(),
+    ]
 }
 
 fn cluster_split_brain() -> Alert {
@@ -19,6 +25,7 @@ fn cluster_split_brain() -> Alert {
         subject: "quorum",
         expr: format!("{} == 0", node(Node::ClusterQuorum)),
         wait: "30s",
+        keep: "0s",
         summary: "{{ $labels.instance }} sees no more than half of its cluster",
         description: "It takes writes that the others do not have. When it finds them again, the later of two changes wins.",
         fires: Fires {
@@ -36,6 +43,47 @@ fn cluster_split_brain() -> Alert {
     }
 }
 
+/// Whoever has left what Prometheus discovers does not answer, and nothing asks: its peers know that it should be there.
+fn cluster_node_missing() -> Alert {
+    Alert {
+        name: "ClusterNodeMissing",
+        severity: Severity::Warning,
+        component: "cluster",
+        subject: "node-missing",
+        expr: format!(
+            "max by (job) ({}) - max by (job) ({}{{state=\"alive\"}}) > 0",
+            node(Node::ClusterExpected),
+            node(Node::ClusterNodes)
+        ),
+        wait: "10m",
+        keep: "0s",
+        summary: "{{ $labels.job }} has fewer nodes than it should",
+        description: "{{ $value }} of its nodes are alive for none of the others. One more, and there may be no quorum.",
+        fires: Fires {
+            series: &[
+                ("stemedb_cluster_nodes_expected{job=\"stemedb\", instance=\"a:18180\"}", "3x40"),
+                ("stemedb_cluster_nodes{job=\"stemedb\", instance=\"a:18180\", state=\"alive\"}", "3 2x40"),
+                ("stemedb_cluster_nodes{job=\"stemedb\", instance=\"a:18180\", state=\"dead\"}", "0 1x40"),
+            ],
+            not_yet: "10m",
+            at: "10m30s",
+            labels: &[("job", "stemedb")],
+            summary: "stemedb has fewer nodes than it should",
+            description: "1 of its nodes are alive for none of the others. One more, and there may be no quorum.",
+        },
+        silent: Silent {
+            // All are alive for one of them.
+            series: &[
+                ("stemedb_cluster_nodes_expected{job=\"stemedb\", instance=\"a:18180\"}", "3x40"),
+                ("stemedb_cluster_nodes{job=\"stemedb\", instance=\"a:18180\", state=\"alive\"}", "1x40"),
+                ("stemedb_cluster_nodes_expected{job=\"stemedb\", instance=\"b:18180\"}", "3x40"),
+                ("stemedb_cluster_nodes{job=\"stemedb\", instance=\"b:18180\", state=\"alive\"}", "3x40"),
+            ],
+            at: "19m",
+        },
+    }
+}
+
 fn replication_lag_critical() -> Alert {
     Alert {
         name: "ReplicationLagCritical",
@@ -44,6 +92,7 @@ fn replication_lag_critical() -> Alert {
         subject: "replication-lag",
         expr: format!("{} > {LAG_CRITICAL}", node(Node::ReplicationLag)),
         wait: "1m",
+        keep: "0s",
         summary: "{{ $labels.peer }} is far behind {{ $labels.instance }}",
         description: "The oldest write of {{ $labels.instance }} that {{ $labels.peer }} has not acknowledged is {{ $value | humanizeDuration }} old.",
         fires: Fires {
@@ -75,6 +124,7 @@ fn replication_lag_warning() -> Alert {
         subject: "replication-lag",
         expr: format!("{} > {LAG_WARNING}", node(Node::ReplicationLag)),
         wait: "1m",
+        keep: "0s",
         summary: "{{ $labels.peer }} is behind {{ $labels.instance }}",
         description: "The oldest write of {{ $labels.instance }} that {{ $labels.peer }} has not acknowledged is {{ $value | humanizeDuration }} old.",
         fires: Fires {
@@ -104,8 +154,9 @@ fn new_node_joined() -> Alert {
         severity: Severity::Info,
         component: "cluster",
         subject: "joins",
-        expr: format!("{} > 0", increase(&node(Node::ClusterJoins), "", "job, instance")),
+        expr: grown(&node(Node::ClusterJoins), "", "job, instance"),
         wait: "0s",
+        keep: "0s",
         summary: "{{ $labels.instance }} has seen a node join",
         description: "{{ printf \"%.0f\" $value }} nodes joined, or came back, in five minutes.",
         fires: Fires {

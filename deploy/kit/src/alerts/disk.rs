@@ -3,12 +3,14 @@
 use stemedb_probe::catalog::Id as Agent;
 
 use super::thresholds::{FLUSH, FSYNC, REQUEST};
-use super::{Alert, Fires, Severity, Silent};
-use crate::names::agent;
-use crate::promql::{WINDOW, fsync_p99, grown, quantile, request_p99};
+use super::{Alert, Fires, ONCE, Severity, Silent};
+use crate::names::{NODE_JOB, agent};
+use crate::promql::{WINDOW, grown, quantile, request_p99, slow_alone, slowest_log};
 
-/// Failures that are a fault: a disk that refuses to discard or to write zeroes by itself is asked in another way, and `again` is asked again.
-const REAL_ERRORS: &str = "{op!~\"discard|write_zeroes\", error!~\"notsupp|again|EOPNOTSUPP|EAGAIN\"}";
+/// Failures that are a fault: a disk that refuses to discard or to write zeroes by itself is asked in another way, and `again` is asked again; and no
+/// database is on a floppy or an optical disk, which fail for want of one.
+const REAL_ERRORS: &str =
+    "{op!~\"discard|write_zeroes\", error!~\"notsupp|again|EOPNOTSUPP|EAGAIN\", device!~\"(fd|sr)[0-9]+\"}";
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![disk_errors(), writeback_errors(), disk_flush_slow(), disk_slow_api_fast()]
@@ -22,6 +24,7 @@ fn disk_errors() -> Alert {
         subject: "disk-errors",
         expr: grown(&agent(Agent::DiskErrors), REAL_ERRORS, "job, instance, device, op, error"),
         wait: "0s",
+        keep: ONCE,
         summary: "The disk {{ $labels.device }} of {{ $labels.instance }} fails: {{ $labels.op }}, {{ $labels.error }}",
         description: "{{ printf \"%.0f\" $value }} block requests failed in five minutes.",
         fires: Fires {
@@ -49,7 +52,7 @@ fn disk_errors() -> Alert {
             description: "4 block requests failed in five minutes.",
         },
         silent: Silent {
-            // Old errors of an agent that could not be scraped five minutes ago, and a disk that refuses to discard.
+            // Old errors of an agent that could not be scraped five minutes ago, a disk that refuses to discard, and a drive without a disk.
             series: &[
                 ("up{job=\"stemedb-probe\", instance=\"a:18190\"}", "1x10 0 1x20"),
                 (
@@ -58,6 +61,10 @@ fn disk_errors() -> Alert {
                 ),
                 (
                     "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"\", device=\"sdb\", op=\"discard\", class=\"other\", error=\"target\"}",
+                    "0+1x30",
+                ),
+                (
+                    "stemedb_disk_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"\", device=\"sr0\", op=\"read\", class=\"other\", error=\"ioerr\"}",
                     "0+1x30",
                 ),
             ],
@@ -74,6 +81,7 @@ fn writeback_errors() -> Alert {
         subject: "writeback-errors",
         expr: grown(&agent(Agent::WritebackErrors), "", "job, instance, target, class"),
         wait: "0s",
+        keep: ONCE,
         summary: "The kernel could not write back {{ $labels.class }} files of {{ $labels.target }} on {{ $labels.instance }}",
         description: "{{ printf \"%.0f\" $value }} errors in five minutes. The pages are gone; only the next sync of each file tells the database.",
         fires: Fires {
@@ -108,16 +116,17 @@ fn disk_flush_slow() -> Alert {
             quantile(0.99, &agent(Agent::DiskFlushLatency), "", "job, instance, device", WINDOW)
         ),
         wait: "2m",
+        keep: "0s",
         summary: "The disk {{ $labels.device }} of {{ $labels.instance }} flushes its cache slowly",
         description: "One flush of a hundred takes {{ $value | humanizeDuration }} or more, and each fsync waits for one.",
         fires: Fires {
             series: &[
                 (
-                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.05\"}",
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.04419417382415922\"}",
                     "0+90x20",
                 ),
                 (
-                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.1\"}",
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.0625\"}",
                     "0+100x20",
                 ),
                 (
@@ -129,21 +138,21 @@ fn disk_flush_slow() -> Alert {
             at: "3m",
             labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("device", "vda")],
             summary: "The disk vda of a:18190 flushes its cache slowly",
-            description: "One flush of a hundred takes 95ms or more, and each fsync waits for one.",
+            description: "One flush of a hundred takes 60.67ms or more, and each fsync waits for one.",
         },
         silent: Silent {
             series: &[
                 (
-                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.05\"}",
-                    "0+99x20",
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.04419417382415922\"}",
+                    "0+986x20",
                 ),
                 (
-                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.1\"}",
-                    "0+100x20",
+                    "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"0.0625\"}",
+                    "0+1000x20",
                 ),
                 (
                     "stemedb_disk_flush_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", device=\"vda\", le=\"+Inf\"}",
-                    "0+100x20",
+                    "0+1000x20",
                 ),
             ],
             at: "9m",
@@ -157,18 +166,24 @@ fn disk_slow_api_fast() -> Alert {
         severity: Severity::Warning,
         component: "disk",
         subject: "disk-slow-api-fast",
-        expr: format!("{} > {FSYNC}\nand on (host)\n{} < {REQUEST}", fsync_p99("host"), request_p99("host")),
+        expr: slow_alone(
+            &format!("{} > {FSYNC}", slowest_log()),
+            NODE_JOB,
+            &format!("{} >= {REQUEST}", request_p99("host")),
+        ),
         wait: "5m",
+        keep: "0s",
         summary: "The disk on {{ $labels.host }} is slow, and the API is not yet",
         description: "One fsync of the log of a hundred takes {{ $value | humanizeDuration }} or more. Requests do not show it so far: few of them write, or the load is small.",
         fires: Fires {
             series: &[
+                ("up{job=\"stemedb\", instance=\"a:18180\", host=\"a\"}", "1x40"),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.08838834764831845\"}",
                     "0+90x20",
                 ),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.2\"}",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.125\"}",
                     "0+100x20",
                 ),
                 (
@@ -176,7 +191,7 @@ fn disk_slow_api_fast() -> Alert {
                     "0+100x20",
                 ),
                 (
-                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"0.1\"}",
+                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"0.08838834764831845\"}",
                     "0+100x20",
                 ),
                 (
@@ -188,25 +203,30 @@ fn disk_slow_api_fast() -> Alert {
             at: "6m",
             labels: &[("host", "a")],
             summary: "The disk on a is slow, and the API is not yet",
-            description: "One fsync of the log of a hundred takes 190ms or more. Requests do not show it so far: few of them write, or the load is small.",
+            description: "One fsync of the log of a hundred takes 121.3ms or more. Requests do not show it so far: few of them write, or the load is small.",
         },
         silent: Silent {
             series: &[
+                ("up{job=\"stemedb\", instance=\"a:18180\", host=\"a\"}", "1x40"),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
-                    "0+99x20",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.08838834764831845\"}",
+                    "0+986x20",
+                ),
+                (
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"0.125\"}",
+                    "0+1000x20",
                 ),
                 (
                     "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", host=\"a\", target=\"db\", op=\"fdatasync\", le=\"+Inf\"}",
-                    "0+100x20",
+                    "0+1000x20",
                 ),
                 (
-                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"0.1\"}",
-                    "0+100x20",
+                    "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"0.08838834764831845\"}",
+                    "0+1000x20",
                 ),
                 (
                     "stemedb_http_request_duration_seconds_bucket{job=\"stemedb\", instance=\"a:18180\", host=\"a\", method=\"GET\", path=\"/v1/claims\", status=\"200\", le=\"+Inf\"}",
-                    "0+100x20",
+                    "0+1000x20",
                 ),
             ],
             at: "9m",

@@ -5,7 +5,7 @@ use stemedb_metrics::catalog::Id as Node;
 use super::thresholds::{DECAY_HOURS, GOLD, HALF_OPEN, QUARANTINE};
 use super::{Alert, Fires, Severity, Silent};
 use crate::names::{NODE_JOB, node};
-use crate::promql::{increase, rate};
+use crate::promql::{grown, rate};
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![
@@ -29,6 +29,7 @@ fn trust_rank_decay_overdue() -> Alert {
             node(Node::TrustDecay)
         ),
         wait: "0s",
+        keep: "0s",
         summary: "Trust ranks of {{ $labels.job }} have not decayed for a day",
         description: "The decay last ran to its end {{ $value | humanizeDuration }} ago, at whichever node; or it never has since the oldest of them is up.",
         fires: Fires {
@@ -74,6 +75,7 @@ fn circuit_breaker_half_open() -> Alert {
         subject: "breaker-half-open",
         expr: format!("{} > {HALF_OPEN}", node(Node::BreakerHalfOpen)),
         wait: "0s",
+        keep: "0s",
         summary: "A circuit breaker of {{ $labels.instance }} is stuck half open",
         description: "It has been half open for {{ $value | humanizeDuration }}: nothing has come that shows whether to close it.",
         fires: Fires {
@@ -100,8 +102,9 @@ fn circuit_breaker_open() -> Alert {
         severity: Severity::Info,
         component: "domain",
         subject: "breaker-open",
-        expr: format!("{} > 0", increase(&node(Node::BreakerTrips), "", "job, instance")),
+        expr: grown(&node(Node::BreakerTrips), "", "job, instance"),
         wait: "0s",
+        keep: "0s",
         summary: "A circuit breaker of {{ $labels.instance }} has opened",
         description: "{{ printf \"%.0f\" $value }} agents were wrong too often in five minutes; their votes are refused for a while.",
         fires: Fires {
@@ -125,16 +128,21 @@ fn quarantine_backlog_growing() -> Alert {
         severity: Severity::Info,
         component: "domain",
         subject: "quarantine",
-        expr: format!("{} * 60 > {QUARANTINE}", rate(&node(Node::QuarantineAdded), "", "job, instance", "5m")),
+        expr: format!("{} * 60 > {QUARANTINE}", rate(&node(Node::QuarantineAdded), "", "job", "5m")),
         wait: "5m",
-        summary: "The quarantine of {{ $labels.instance }} grows",
+        keep: "0s",
+        summary: "The quarantine of {{ $labels.job }} grows",
         description: "{{ printf \"%.0f\" $value }} votes a minute are held back. Somebody has to look at them.",
         fires: Fires {
-            series: &[("stemedb_quarantine_added_total{job=\"stemedb\", instance=\"a:18180\"}", "0+6x30")],
+            // Each node counts what came to it, of one quarantine.
+            series: &[
+                ("stemedb_quarantine_added_total{job=\"stemedb\", instance=\"a:18180\"}", "0+2x30"),
+                ("stemedb_quarantine_added_total{job=\"stemedb\", instance=\"b:18180\"}", "0+4x30"),
+            ],
             not_yet: "9m",
             at: "11m",
-            labels: &[("job", "stemedb"), ("instance", "a:18180")],
-            summary: "The quarantine of a:18180 grows",
+            labels: &[("job", "stemedb")],
+            summary: "The quarantine of stemedb grows",
             description: "12 votes a minute are held back. Somebody has to look at them.",
         },
         silent: Silent {
@@ -152,6 +160,7 @@ fn gold_standard_count_low() -> Alert {
         subject: "gold",
         expr: format!("max by (job) ({}) < {GOLD}", node(Node::GoldStandards)),
         wait: "10m",
+        keep: "0s",
         summary: "{{ $labels.job }} has few gold standards",
         description: "There are {{ $value }}: whom to trust is learnt from answers on these.",
         fires: Fires {

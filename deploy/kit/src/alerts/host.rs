@@ -1,10 +1,9 @@
 //! The machine.
 
-use stemedb_metrics::catalog::Id as Node;
-
 use super::thresholds::{MEMORY_MUCH, NEARLY_FULL};
 use super::{Alert, Fires, Severity, Silent};
-use crate::names::{NODE_JOB, node};
+use crate::names::NODE_JOB;
+use crate::promql::memory;
 
 pub(super) fn alerts() -> Vec<Alert> {
     vec![memory_exhaustion(), high_memory_usage()]
@@ -16,11 +15,9 @@ fn memory_exhaustion() -> Alert {
         severity: Severity::Critical,
         component: "host",
         subject: "memory",
-        expr: format!(
-            "process_resident_memory_bytes{{job=\"{NODE_JOB}\"}} / on (job, instance) {} > {NEARLY_FULL}",
-            node(Node::MemoryLimit)
-        ),
+        expr: format!("{} > {NEARLY_FULL}", memory(&format!("{{job=\"{NODE_JOB}\"}}"))),
         wait: "2m",
+        keep: "0s",
         summary: "{{ $labels.instance }} has nearly used up its memory",
         description: "It has {{ $value | humanizePercentage }} of what it may have. The kernel ends a process that has more.",
         fires: Fires {
@@ -50,11 +47,9 @@ fn high_memory_usage() -> Alert {
         severity: Severity::Info,
         component: "host",
         subject: "memory",
-        expr: format!(
-            "process_resident_memory_bytes{{job=\"{NODE_JOB}\"}} / on (job, instance) {} > {MEMORY_MUCH}",
-            node(Node::MemoryLimit)
-        ),
+        expr: format!("{} > {MEMORY_MUCH}", memory(&format!("{{job=\"{NODE_JOB}\"}}"))),
         wait: "5m",
+        keep: "0s",
         summary: "{{ $labels.instance }} uses much of its memory",
         description: "It has {{ $value | humanizePercentage }} of what it may have.",
         fires: Fires {

@@ -43,6 +43,10 @@ impl Severity {
     }
 }
 
+/// A disk fails once, and the database then refuses to write: nothing fails again, nothing is well, and the incident is not to resolve itself before
+/// the last of those who are called has been (`deploy/alertmanager/escalation-policy.json`: after half an hour).
+pub(crate) const ONCE: &str = "30m";
+
 /// An alert.
 #[derive(Debug, Clone)]
 pub struct Alert {
@@ -58,6 +62,8 @@ pub struct Alert {
     pub expr: String,
     /// For how long that must have been so.
     pub wait: &'static str,
+    /// For how long it goes on after that was so last: [`ONCE`] for what happens once and is not over with that.
+    pub keep: &'static str,
     /// One line; may have templates.
     pub summary: &'static str,
     /// With the figures; may have templates.
@@ -132,6 +138,9 @@ pub fn rules(severity: Severity) -> String {
         out += &format!("      - alert: {}\n        expr: |-\n{}", alert.name, yaml::block(&alert.expr, 10));
         if alert.wait != "0s" {
             out += &format!("        for: {}\n", alert.wait);
+        }
+        if alert.keep != "0s" {
+            out += &format!("        keep_firing_for: {}\n", alert.keep);
         }
         out += "        labels:\n";
         for (name, value) in labels(alert) {

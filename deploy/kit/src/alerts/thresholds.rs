@@ -35,13 +35,13 @@ pub(crate) const BACKLOG: f64 = 10_000_000_000.0;
 /// Seconds in which a breaker should have decided.
 pub(crate) const HALF_OPEN: u32 = 300;
 /// Hours in which trust must have decayed.
-pub(crate) const DECAY_HOURS: u32 = 24;
+pub(crate) const DECAY_HOURS: f64 = 24.0;
 /// The share of events that an agent may lose.
 pub(crate) const LOST: f64 = 0.001;
 /// Entries a minute that are put into quarantine.
 pub(crate) const QUARANTINE: u32 = 10;
 /// Gold standards that there should be.
-pub(crate) const GOLD: u32 = 3;
+pub(crate) const GOLD: f64 = 3.0;
 /// Segments of the log.
 pub(crate) const SEGMENTS: f64 = 100.0;
 /// Queries a second.

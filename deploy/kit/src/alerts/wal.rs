@@ -3,8 +3,8 @@
 use stemedb_probe::catalog::Id as Agent;
 
 use super::thresholds::{DISK_MUCH, FSYNC, NEARLY_FULL, SEGMENTS};
-use super::{Alert, Fires, Severity, Silent};
-use crate::names::{agent, of_syncs};
+use super::{Alert, Fires, ONCE, Severity, Silent};
+use crate::names::{agent, failed_syncs};
 use crate::promql::{fsync_p99, grown};
 
 /// Series of both alerts on the file system.
@@ -22,14 +22,14 @@ pub(super) fn alerts() -> Vec<Alert> {
 }
 
 fn wal_fsync_failure() -> Alert {
-    let syncs = format!("{{{}}}", of_syncs());
     Alert {
         name: "WALFsyncFailure",
         severity: Severity::Critical,
         component: "wal",
         subject: "wal-fsync-failure",
-        expr: grown(&agent(Agent::WriteErrors), &syncs, "job, instance, target, op, error"),
+        expr: grown(&agent(Agent::WriteErrors), &failed_syncs(""), "job, instance, target, op, error"),
         wait: "0s",
+        keep: ONCE,
         summary: "{{ $labels.op }} of the write-ahead log of {{ $labels.target }} on {{ $labels.instance }} fails with {{ $labels.error }}",
         description: "{{ printf \"%.0f\" $value }} calls failed in five minutes. What they should have made durable is not; a second call may say that all is well.",
         fires: Fires {
@@ -50,7 +50,7 @@ fn wal_fsync_failure() -> Alert {
             description: "2 calls failed in five minutes. What they should have made durable is not; a second call may say that all is well.",
         },
         silent: Silent {
-            // A write that failed, and a sync that did ten minutes before.
+            // A write that failed, a sync that did ten minutes before the agent was first asked, and one that was a mistake.
             series: &[
                 (
                     "stemedb_wal_write_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"write\", error=\"ENOSPC\"}",
@@ -58,7 +58,11 @@ fn wal_fsync_failure() -> Alert {
                 ),
                 (
                     "stemedb_wal_write_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fsync\", error=\"EIO\"}",
-                    "0 3x30",
+                    "3x30",
+                ),
+                (
+                    "stemedb_wal_write_errors_total{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"sync_file_range\", error=\"EINVAL\"}",
+                    "0+1x30",
                 ),
             ],
             at: "11m",
@@ -74,16 +78,17 @@ fn wal_fsync_slow() -> Alert {
         subject: "wal-fsync",
         expr: format!("{} > {FSYNC}", fsync_p99("job, instance, target")),
         wait: "2m",
+        keep: "0s",
         summary: "The write-ahead log of {{ $labels.target }} on {{ $labels.instance }} waits long for the disk",
         description: "One fsync of a hundred takes {{ $value | humanizeDuration }} or more, and every write waits for one.",
         fires: Fires {
             series: &[
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.08838834764831845\"}",
                     "0+90x20",
                 ),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.2\"}",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.125\"}",
                     "0+100x20",
                 ),
                 (
@@ -95,21 +100,21 @@ fn wal_fsync_slow() -> Alert {
             at: "3m",
             labels: &[("job", "stemedb-probe"), ("instance", "a:18190"), ("target", "db")],
             summary: "The write-ahead log of db on a:18190 waits long for the disk",
-            description: "One fsync of a hundred takes 190ms or more, and every write waits for one.",
+            description: "One fsync of a hundred takes 121.3ms or more, and every write waits for one.",
         },
         silent: Silent {
             series: &[
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.1\"}",
-                    "0+99x20",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.08838834764831845\"}",
+                    "0+986x20",
                 ),
                 (
-                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.2\"}",
-                    "0+100x20",
+                    "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"0.125\"}",
+                    "0+1000x20",
                 ),
                 (
                     "stemedb_wal_fsync_latency_seconds_bucket{job=\"stemedb-probe\", instance=\"a:18190\", target=\"db\", op=\"fdatasync\", le=\"+Inf\"}",
-                    "0+100x20",
+                    "0+1000x20",
                 ),
             ],
             at: "9m",
@@ -125,6 +130,7 @@ fn wal_disk_nearly_full() -> Alert {
         subject: "wal-disk",
         expr: format!("{} > {NEARLY_FULL}", full()),
         wait: "5m",
+        keep: "0s",
         summary: "The file system of the write-ahead log of {{ $labels.target }} on {{ $labels.instance }} is nearly full",
         description: "{{ $value | humanizePercentage }} of it are in use. When it is full, writes fail and the log takes nothing any more.",
         fires: Fires {
@@ -147,6 +153,7 @@ fn wal_disk_usage_high() -> Alert {
         subject: "wal-disk",
         expr: format!("{} > {DISK_MUCH}", full()),
         wait: "5m",
+        keep: "0s",
         summary: "The file system of the write-ahead log of {{ $labels.target }} on {{ $labels.instance }} fills up",
         description: "{{ $value | humanizePercentage }} of it are in use.",
         fires: Fires {
@@ -169,6 +176,7 @@ fn wal_segment_count_high() -> Alert {
         subject: "wal-segments",
         expr: format!("{} > {SEGMENTS}", agent(Agent::Segments)),
         wait: "5m",
+        keep: "0s",
         summary: "The write-ahead log of {{ $labels.target }} on {{ $labels.instance }} has many segments",
         description: "There are {{ $value }} files. Checkpoints do not come, or something holds old segments back.",
         fires: Fires {

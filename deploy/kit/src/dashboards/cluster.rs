@@ -5,8 +5,9 @@ use stemedb_metrics::catalog::Id as Node;
 use super::model::Board;
 use super::panel::{Shape, panel};
 use super::{OF_NODE, YES_OR_NO, of_nodes, quantile, rate, with};
-use crate::alerts::thresholds::{LAG_CRITICAL, LAG_WARNING};
+use crate::alerts::thresholds::{LAG_CRITICAL, LAG_WARNING, MEMORY_MUCH, NEARLY_FULL};
 use crate::names::node;
+use crate::promql::memory;
 
 pub(super) fn board() -> Board {
     let nodes = with(OF_NODE, "");
@@ -19,7 +20,7 @@ pub(super) fn board() -> Board {
         rows: vec![
             ("Nodes", vec![
                 panel("Alive", Shape::Figure, "short", "The fewest that a node sees alive.")
-                    .ask(format!("min({}{})", node(Node::ClusterNodes), with(OF_NODE, "state=\"alive\"")), "alive").wide(4),
+                    .ask(format!("min({}{})", node(Node::ClusterNodes), with(OF_NODE, "state=\"alive\"")), "alive").wide(4).runbooks(&["ClusterNodeMissing"]),
                 panel("Suspect", Shape::Figure, "short", "The most that a node suspects.")
                     .ask(format!("max({}{})", node(Node::ClusterNodes), with(OF_NODE, "state=\"suspect\"")), "suspect")
                     .coloured(&[(1.0, "orange")]).wide(4),
@@ -38,7 +39,7 @@ pub(super) fn board() -> Board {
             ("Replication", vec![
                 panel("Replication lag by peer", Shape::Lines, "s", "The age of the oldest write that the peer has not acknowledged.")
                     .ask(format!("max by (instance, peer) ({}{nodes})", node(Node::ReplicationLag)), "{{instance}} → {{peer}}")
-                    .coloured(&[(LAG_WARNING, "orange"), (LAG_CRITICAL, "red")]).runbooks(&["ReplicationLagCritical"]),
+                    .coloured(&[(LAG_WARNING, "orange"), (LAG_CRITICAL, "red")]).runbooks(&["ReplicationLagCritical", "ReplicationLagWarning"]),
                 panel("Writes that wait", Shape::Lines, "short", "What the peer has not acknowledged.")
                     .ask(format!("sum by (instance, peer) ({}{nodes})", node(Node::ReplicationPending)), "{{instance}} → {{peer}}"),
                 panel("Sync operations", Shape::Lines, "ops", "Comparisons by Merkle trees, by what came of them.")
@@ -50,6 +51,11 @@ pub(super) fn board() -> Board {
                     .ask(format!("min by (instance, peer) ({}{nodes})", node(Node::Converged)), "{{instance}} = {{peer}}").coloured(&[(0.0, "red"), (1.0, "green")]).words(YES_OR_NO),
                 panel("Gossip messages", Shape::Lines, "ops", "Datagrams of the membership protocol.")
                     .ask(rate(&node(Node::GossipMessages), &nodes, "direction"), "{{direction}}"),
+            ]),
+            ("Machines", vec![
+                panel("Memory", Shape::Lines, "percentunit", "What a node has of the memory that it may have, by its control group or its machine.")
+                    .ask(memory(&nodes), "{{instance}}")
+                    .coloured(&[(MEMORY_MUCH, "orange"), (NEARLY_FULL, "red")]).wide(24).runbooks(&["MemoryExhaustion", "HighMemoryUsage"]),
             ]),
         ],
     }

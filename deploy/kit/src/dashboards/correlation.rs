@@ -97,8 +97,12 @@ pub(super) fn board() -> Board {
                         "{{host}} {{device}} {{op}} {{error}}",
                     )
                     .ask(format!("sum by (host, op, error) ({}{target})", agent(Agent::WriteErrors)), "{{host}} wal {{op}} {{error}}")
+                    .ask(
+                        or_none(&format!("sum by (host, class, op, error) ({}{classes})", file(Agent::WriteErrors)), "class", "no errors of other files"),
+                        "{{host}} {{class}} {{op}} {{error}}",
+                    )
                     .ask(format!("sum by (host, class) ({}{target})", agent(Agent::WritebackErrors)), "{{host}} writeback {{class}}")
-                    .coloured(&[(1.0, "red")]).runbooks(&["DiskErrors", "WritebackErrors", "WALFsyncFailure"]),
+                    .coloured(&[(1.0, "red")]).runbooks(&["DiskErrors", "WritebackErrors", "WALFsyncFailure", "FileFsyncFailure"]),
             ]),
             ("Which files, which slow calls?", vec![
                 panel("Fsync by class (p99)", Shape::Lines, "s", "The database's other files.")
@@ -116,10 +120,13 @@ pub(super) fn board() -> Board {
                         or_none(&format!("sum by (reason) (increase({}{{{OF_HOST}}}[{WINDOW}])) > 0", agent(Agent::Lost)), "reason", "nothing lost"),
                         "{{reason}}",
                     )
-                    .runbooks(&["ProbeSamplesLost"]),
+                    .wide(8).runbooks(&["ProbeSamplesLost"]),
+                panel("Agents", Shape::Timeline, "short", "Whether the agent of a machine answers: what it does not count is lost to all figures above.")
+                    .ask(format!("max by (host) (up{{{OF_HOST}}})"), "{{host}}")
+                    .coloured(&[(0.0, "red"), (1.0, "green")]).words(YES_OR_NO).wide(6).runbooks(&["ProbeDown", "ProbeMissing", "ProbeWatchesNothing"]),
                 panel("What the agent sees", Shape::Table, "short", "Each capability, and the hook that gives it; no for what this kernel does not allow.")
                     .ask(format!("max by (host, capability, hook) ({}{{{OF_HOST}}})", agent(Agent::Capability)), "")
-                    .words(YES_OR_NO)
+                    .words(YES_OR_NO).wide(10)
                     .runbooks(&["ProbeCapabilityDegraded"]),
             ]),
         ],

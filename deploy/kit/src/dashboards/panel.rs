@@ -219,7 +219,7 @@ impl Panel {
             Shape::Table => "table",
             _ => "time_series",
         };
-        let is_instant = matches!(self.shape, Shape::Table | Shape::Pie);
+        let is_instant = matches!(self.shape, Shape::Table | Shape::Pie | Shape::Gauge);
         let target = |(number, query): (usize, &Query)| {
             json!({
                 "refId": char::from(b'A' + u8::try_from(number).unwrap_or(25)).to_string(),

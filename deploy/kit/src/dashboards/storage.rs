@@ -28,7 +28,7 @@ pub(super) fn board() -> Board {
                 ).coloured(&[(FSYNC, "orange")]).runbooks(&["WALFsyncSlow"]),
                 panel("WAL disk", Shape::Gauge, "percentunit", "How full the fullest file system of a log is.")
                     .ask(format!("max({full})"), "in use")
-                    .coloured(&[(DISK_MUCH, "orange"), (NEARLY_FULL, "red")]).wide(4).runbooks(&["WALDiskNearlyFull"]),
+                    .coloured(&[(DISK_MUCH, "orange"), (NEARLY_FULL, "red")]).wide(4).runbooks(&["WALDiskNearlyFull", "WALDiskUsageHigh"]),
                 panel("WAL segments", Shape::Figure, "short", "Files of the log.")
                     .ask(format!("max({}{target})", agent(Agent::Segments)), "segments")
                     .coloured(&[(SEGMENTS, "orange")]).wide(4).runbooks(&["WALSegmentCountHigh"]),

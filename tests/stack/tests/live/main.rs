@@ -70,11 +70,12 @@ fn everything(network: &Arc<Network>, pace: Pace) {
     let mut ends = faults::slow_disk(&mut scene);
     // The disk at a glance, beside the time before it was slow.
     scene.stack.draw("correlation", scene.minutes(), &pictures.join("slow-disk")).unwrap();
+    // Its end is told last: half an hour after the last error, so that everybody has been called.
+    ends.extend(faults::failing_disk(&mut scene));
     faults::node_killed(&mut scene);
     ends.extend(faults::agent_stopped(&mut scene));
     faults::full_disk(&mut scene);
     ends.extend(faults::bad_requests(&mut scene));
-    ends.extend(faults::failing_disk(&mut scene));
     ends.extend(faults::partition(&mut scene));
     for told in &ends {
         scene.resolved(told);
