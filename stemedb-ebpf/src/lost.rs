@@ -17,7 +17,7 @@ lost! {
     InflightFull = 0, "inflight_full", "calls not counted: more calls were in flight than the map holds";
     MissedExit = 1, "missed_exit", "calls not counted: their end was never seen";
     PendingFull = 2, "pending_full", "writes missing from the group histograms: there was no place for their file";
-    PendingSwept = 3, "pending_swept", "writes missing from the group histograms: another file needed the place of one that had been idle for long";
+    PendingSwept = 3, "pending_swept", "writes missing from the group histograms: another file needed the place of one that had been idle for long, or the end of the sync that took them was never seen";
     GroupRace = 4, "group_race", "groups without a flush latency: their first write returned in the very moment at which another sync began";
     ErrorsFull = 5, "errors_full", "failed calls without their errno: the map of errors is full";
     TargetsFull = 6, "targets_full", "processes not watched: the map of processes is full";
@@ -41,7 +41,7 @@ lost! {
     WaitsFull = 24, "waits_full", "sync calls for which no journal I/O was charged: the map of file systems is full";
     SyncersFull = 25, "syncers_full", "sync calls whose whole time is in phase other: more were in flight than the map holds";
     ActivitiesFull = 26, "activities_full", "sync calls and block requests whose part in the phases device, queue and flush is in other or journal: I/O of more files was in flight than the map holds";
-    SlowFull = 27, "slow_full", "slow calls that are not in the list of slow calls: they came faster than the agent took them";
+    SlowFull = 27, "slow_full", "slow calls that are not in the list of slow calls: they came faster than the agent took them, or one in the middle of another";
     MissedCompletion = 28, "missed_completion", "block requests not counted: their end was never seen";
 }
 

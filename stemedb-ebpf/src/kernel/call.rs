@@ -15,7 +15,8 @@ use super::disk::now;
 use super::file::File;
 use super::files;
 use super::maps::{
-    ERRORS, INFLIGHT, INFLIGHT_IDS, SYNC_STATS, WRITE_STATS, add, add_n, count, is_patient, lost, setting,
+    ERRORS, INFLIGHT, INFLIGHT_IDS, SYNC_STATS, WRITE_STATS, count, is_patient, lost, lost_many, raise, raise_one,
+    raise_to, setting,
 };
 use super::phases;
 use super::read;
@@ -125,10 +126,19 @@ fn at(place: u32) -> Option<&'static mut Inflight> {
 pub extern "C" fn inflight_take(id: u64) -> u64 {
     let (place, is_known) = table::find_or_take(&INFLIGHT_IDS, bucket(id), id);
     if is_known && let Some(missed) = at(place) {
-        lost(Lost::MissedExit);
-        leave(missed);
+        miss(missed);
     }
     u64::from(place)
+}
+
+/// One whose end was not seen. Whether it made durable what it had taken nobody knows.
+#[inline(always)]
+fn miss(call: &Inflight) {
+    lost(Lost::MissedExit);
+    if call.flags & GROUP != 0 && call.group.writes != 0 {
+        lost_many(Lost::PendingSwept, call.group.writes);
+    }
+    leave(call);
 }
 
 /// What is in flight no more, however it ends.
@@ -276,9 +286,8 @@ pub fn forget(tid: u32) {
 pub extern "C" fn forget_call(tid: u64, op: u64) -> u64 {
     let key = InflightKey::call(tid as u32, op as u8);
     if let Some(call) = in_flight(key) {
-        leave(call);
+        miss(call);
         table::free(&INFLIGHT_IDS, call.place);
-        lost(Lost::MissedExit);
     }
     0
 }
@@ -312,22 +321,23 @@ fn count_sync(call: &Inflight, op: u8, spent: Spent, ret: i64, durable: (u64, u6
 #[inline(never)]
 pub extern "C" fn add_sync(index: u64, partition: u64, ns: u64) -> u64 {
     let Some(stats) = SYNC_STATS.get_ptr_mut(index as u32) else { return 0 };
-    // SAFETY: this processor's own value.
+    // SAFETY: this processor's own value, which other programs there change by atomics, too.
     let stats = unsafe { &mut *stats };
     match phases::parts(partition as u32) {
         Some(parts) => {
             for (sum, part) in stats.phases.iter_mut().zip(parts) {
-                *sum += *part;
+                // Most are nothing.
+                if *part != 0 {
+                    raise(sum, *part);
+                }
             }
         }
-        None => stats.phases[Phase::Other as usize] += ns,
+        None => raise(&mut stats.phases[Phase::Other as usize], ns),
     }
-    stats.calls += 1;
-    stats.sum_ns += ns;
-    if ns > stats.max_ns {
-        stats.max_ns = ns;
-    }
-    add(&mut stats.slots, latency_slot(ns));
+    raise(&mut stats.calls, 1);
+    raise(&mut stats.sum_ns, ns);
+    raise_to(&mut stats.max_ns, ns);
+    raise_one(&mut stats.slots, latency_slot(ns), 1);
     0
 }
 
@@ -348,15 +358,13 @@ fn end_write(call: &Inflight, op: u8, ret: i64, spent: Spent) {
     let Spent { ns, now } = spent;
     let bytes = if ret > 0 { ret as u64 } else { 0 };
     if let Some(stats) = WRITE_STATS.get_ptr_mut(call.cell) {
-        // SAFETY: this processor's own value.
+        // SAFETY: as in `add_sync`.
         let stats = unsafe { &mut *stats };
-        add(&mut stats.calls, op as usize - SYNC_OPS);
-        add_n(&mut stats.bytes, op as usize - SYNC_OPS, bytes);
-        stats.sum_ns += ns;
-        if ns > stats.max_ns {
-            stats.max_ns = ns;
-        }
-        add(&mut stats.slots, latency_slot(ns));
+        raise_one(&mut stats.calls, op as usize - SYNC_OPS, 1);
+        raise_one(&mut stats.bytes, op as usize - SYNC_OPS, bytes);
+        raise(&mut stats.sum_ns, ns);
+        raise_to(&mut stats.max_ns, ns);
+        raise_one(&mut stats.slots, latency_slot(ns), 1);
     }
     if call.flags & DURABLE != 0 {
         end_durable(call, bytes, ret, spent);
@@ -397,18 +405,20 @@ fn give_back(call: &Inflight) {
 #[inline(always)]
 fn end_group(cell: u32, group: &Pending, now: u64) {
     let Some(stats) = WRITE_STATS.get_ptr_mut(cell) else { return };
-    // SAFETY: this processor's own value.
+    // SAFETY: as in `add_sync`.
     let stats = unsafe { &mut *stats };
-    stats.group_writes += group.writes;
-    add(&mut stats.group_writes_slots, size_slot(group.writes));
-    stats.group_bytes += group.bytes;
-    add(&mut stats.group_bytes_slots, size_slot(group.bytes));
+    raise_one(&mut stats.group_writes_slots, size_slot(group.writes), 1);
+    raise_one(&mut stats.group_bytes_slots, size_slot(group.bytes), 1);
+    if group.writes != 0 {
+        raise(&mut stats.group_writes, group.writes);
+        raise(&mut stats.group_bytes, group.bytes);
+    }
     if group.writes != 0 && group.first_ns == 0 {
         lost(Lost::GroupRace);
     }
     if group.first_ns != 0 {
-        stats.flush_sum_ns += now - group.first_ns;
-        add(&mut stats.flush_slots, latency_slot(now - group.first_ns));
+        raise(&mut stats.flush_sum_ns, now - group.first_ns);
+        raise_one(&mut stats.flush_slots, latency_slot(now - group.first_ns), 1);
     }
 }
 

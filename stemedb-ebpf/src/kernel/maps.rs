@@ -167,6 +167,8 @@ pub static SLOW_SCRATCH: PerCpuArray<SlowScratch> = PerCpuArray::with_max_entrie
 pub struct SlowScratch {
     pub call: SlowCall,
     pub path: [u8; SLOW_PATH],
+    /// Whether a call is in it: a program may be preempted, and the next one on this processor have a slow call as well.
+    pub busy: u64,
 }
 
 /// What is missing from the figures, by [`Lost`].
@@ -191,6 +193,8 @@ pub struct Scratch {
     /// A path is built from the end of the first [`PATH_MAX`] bytes; the rest lets the verifier see
     /// that no name of up to 255 bytes can pass the end.
     pub path: [u8; PATH_MAX + 256],
+    /// How often rules have used it. They run where nothing preempts them, but may come in the middle of a slow call.
+    pub rules: u64,
 }
 
 /// Longest path that a rule can look at.
@@ -319,14 +323,37 @@ pub fn is_patient() -> bool {
 /// Adds one at a place of an array that is this processor's own.
 #[inline(always)]
 pub fn add<const N: usize>(counts: &mut [u64; N], index: usize) {
-    add_n(counts, index, 1);
+    if let Some(count) = counts.get_mut(index) {
+        *count += 1;
+    }
 }
 
-/// Adds a number there.
+/// Adds to a figure of this processor's own. By an atomic instruction all the same: a trampoline's program can be preempted where the
+/// kernel can (`__bpf_prog_enter_recur` in kernel/bpf/trampoline.c keeps it on its processor, no more), and a request may be completed by an
+/// interrupt: another program that comes between the load and the store would have counted for nothing.
 #[inline(always)]
-pub fn add_n<const N: usize>(counts: &mut [u64; N], index: usize, n: u64) {
-    if let Some(count) = counts.get_mut(index) {
-        *count += n;
+pub fn raise(figure: &mut u64, n: u64) {
+    // SAFETY: part of a map value, and aligned.
+    unsafe { super::atomic::add(figure, n) }
+}
+
+/// The same for one of several.
+#[inline(always)]
+pub fn raise_one<const N: usize>(figures: &mut [u64; N], index: usize, n: u64) {
+    if let Some(figure) = figures.get_mut(index) {
+        raise(figure, n);
+    }
+}
+
+/// Makes a figure at least as high, likewise. What two programs raise in the very same moment is as high as the one or the other.
+#[inline(always)]
+pub fn raise_to(figure: &mut u64, n: u64) {
+    for _ in 0..2 {
+        let was = *figure;
+        // SAFETY: part of a map value, and aligned.
+        if n <= was || unsafe { super::atomic::replace(figure, was, n) } == was {
+            return;
+        }
     }
 }
 

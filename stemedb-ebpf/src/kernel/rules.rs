@@ -51,6 +51,8 @@ pub extern "C" fn comm_matches(rule: u64, comm: *const [u8; COMM]) -> u64 {
 /// The target that the path of an executable gives.
 #[inline(always)]
 pub fn by_exe(file: Addr) -> Option<TargetEntry> {
+    // SAFETY: this processor's own buffer.
+    unsafe { (*SCRATCH.get_ptr_mut(0)?).rules += 1 };
     let Some(start) = path::build(file) else {
         lost(Lost::ExePath);
         return None;
@@ -63,6 +65,7 @@ pub fn by_exe(file: Addr) -> Option<TargetEntry> {
 pub fn by_cgroup(path: Addr) -> Option<TargetEntry> {
     // SAFETY: as above; a cgroup is made by one thread at a time.
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+    scratch.rules += 1;
     // SAFETY: the helper checks the address, and ends the string inside the buffer.
     let read = unsafe {
         aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(

@@ -5,6 +5,7 @@ use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use stemedb_ebpf::phases::{NO_PATH, Phase, SLOW_PATH, SlowCall, UNDIVIDED, UNLINKED};
 use stemedb_ebpf::{Inflight, Lost};
 
+use super::atomic;
 use super::maps::{PATH_MAX, SCRATCH, SLOW, SLOW_NS, SLOW_SCRATCH, SlowScratch, lost, offset, setting};
 use super::path;
 use super::phases;
@@ -35,8 +36,13 @@ pub fn from_ns() -> u64 {
 #[inline(always)]
 pub fn tell(call: &Inflight, end: End) {
     let Some(slow) = SLOW_SCRATCH.get_ptr_mut(0) else { return };
-    // SAFETY: this processor's own buffer.
+    // SAFETY: this processor's own buffer, which is taken first.
     let slow = unsafe { &mut *slow };
+    // SAFETY: part of a map value, and aligned.
+    if unsafe { atomic::swap(&raw mut slow.busy, 1) } != 0 {
+        lost(Lost::SlowFull);
+        return;
+    }
     let told = &mut slow.call;
     told.end_ns = end.at_ns;
     told.total_ns = end.total_ns;
@@ -90,6 +96,8 @@ pub extern "C" fn slow_call_out(place: u64) -> u64 {
     if SLOW.output::<[u8]>(bytes, 0).is_err() {
         lost(Lost::SlowFull);
     }
+    // SAFETY: as above; nothing is written to it before.
+    unsafe { atomic::swap(&raw mut slow.busy, 0) };
     0
 }
 
@@ -100,9 +108,10 @@ fn path_of(file: Addr, inode: Addr, slow: &mut SlowScratch) -> Option<u32> {
     if setting!(paths) == 0 || file == 0 || read::at::<Addr>(file, offset!(file_inode))? != inode {
         return None;
     }
-    let start = path::build_seen(file)?;
-    // SAFETY: this processor's own buffer; nothing else uses it meanwhile.
+    // SAFETY: this processor's own buffer. That rules have not used it meanwhile is looked at below.
     let scratch = unsafe { &*SCRATCH.get_ptr(0)? };
+    let rules = read_once(&scratch.rules);
+    let start = path::build_seen(file)?;
     let dentry: Addr = read::at(file, offset!(file_dentry))?;
     if read::at::<Addr>(dentry, offset!(dentry_hash))? == 0 {
         slow.call.flags |= UNLINKED;
@@ -120,5 +129,12 @@ fn path_of(file: Addr, inode: Addr, slow: &mut SlowScratch) -> Option<u32> {
             scratch.path.as_ptr().add(start & (PATH_MAX - 1)).cast(),
         )
     };
-    (done == 0).then_some(len as u32)
+    (done == 0 && read_once(&scratch.rules) == rules).then_some(len as u32)
+}
+
+/// What is there now.
+#[inline(always)]
+fn read_once(figure: &u64) -> u64 {
+    // SAFETY: a reference.
+    unsafe { core::ptr::from_ref(figure).read_volatile() }
 }
