@@ -26,20 +26,7 @@ impl Table {
         else {
             return false;
         };
-        // SAFETY: a place of the map's memory, which nobody else writes to. Who looks meanwhile sees the one class or the other; what
-        // another directory at the same address was is not there while it is written.
-        unsafe {
-            let at = place.as_ptr();
-            if ((&raw const (*at).ino).read(), (&raw const (*at).generation).read()) != (entry.ino, entry.generation) {
-                set_inode(place, 0);
-                (&raw mut (*at).ino).write_volatile(entry.ino);
-                (&raw mut (*at).generation).write_volatile(entry.generation);
-                (&raw mut (*at).target).write_volatile(entry.target);
-            }
-            (&raw mut (*at).class).write_volatile(entry.class);
-            (&raw mut (*at).children).write_volatile(entry.children);
-        }
-        set_inode(place, entry.inode);
+        put(place, &entry);
         true
     }
 
@@ -66,6 +53,26 @@ impl Table {
     }
 }
 
+/// Writes an entry into a place that is free or that directory's.
+fn put(place: NonNull<DirEntry>, entry: &DirEntry) {
+    // SAFETY: a place of the map's memory, which nobody else writes to. Who looks meanwhile sees the one class or the other; what
+    // another directory at the same address was, or the same one for another target, is not there while it is written.
+    unsafe {
+        let at = place.as_ptr();
+        let there =
+            ((&raw const (*at).ino).read(), (&raw const (*at).generation).read(), (&raw const (*at).target).read());
+        if there != (entry.ino, entry.generation, entry.target) {
+            set_inode(place, 0);
+            (&raw mut (*at).ino).write_volatile(entry.ino);
+            (&raw mut (*at).generation).write_volatile(entry.generation);
+            (&raw mut (*at).target).write_volatile(entry.target);
+        }
+        (&raw mut (*at).class).write_volatile(entry.class);
+        (&raw mut (*at).children).write_volatile(entry.children);
+    }
+    set_inode(place, entry.inode);
+}
+
 fn inode(place: NonNull<DirEntry>) -> u64 {
     // SAFETY: a place of the map's memory.
     unsafe { (&raw const (*place.as_ptr()).inode).read_volatile() }
@@ -75,4 +82,22 @@ fn inode(place: NonNull<DirEntry>) -> u64 {
 fn set_inode(place: NonNull<DirEntry>, inode: u64) {
     // SAFETY: an aligned word of the map's memory, which is only changed like this.
     unsafe { AtomicU64::from_ptr(&raw mut (*place.as_ptr()).inode) }.store(inode, Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_anothers_is_all_of_the_new_one() {
+        let entry = |target, class| DirEntry { inode: 7, ino: 2, generation: 1, target, class, ..DirEntry::default() };
+        let mut place = entry(0, 1);
+        let at = NonNull::from(&mut place);
+        set_inode(at, 0);
+        // The same directory, of another target.
+        put(at, &entry(1, 3));
+        // SAFETY: ours.
+        let there = unsafe { at.read() };
+        assert_eq!((there.inode, there.target, there.class), (7, 1, 3));
+    }
 }
