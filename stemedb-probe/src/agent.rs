@@ -4,12 +4,12 @@
 mod discovery;
 mod slow;
 mod tasks;
+mod usages;
 mod view;
 
 pub use tasks::{serve, trace};
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,12 @@ use stemedb_ebpf::{Lost, RULE_CGROUP, RULE_EXE};
 use crate::config::{Config, Slow};
 use crate::disks::Device;
 use crate::disks::mounts::Mount;
-use crate::files::open::{self, Located, Root};
+use crate::files::open::Root;
 use crate::files::usage::Usage;
-use crate::files::{self, directories::Directories};
+use crate::files::{
+    self,
+    directories::{Directories, Spec},
+};
 use crate::kernel::{CAPABILITIES, How, Kernel, KernelError, Sizes};
 use crate::probes::ring::Ring;
 use crate::probes::slow as slow_calls;
@@ -29,6 +32,8 @@ use crate::process;
 use crate::slow::List;
 use crate::targets::Targets;
 use crate::targets::rules::Rules;
+
+use usages::Measurable;
 
 /// How often directories are looked for again, and idle entries swept.
 const TICK: Duration = Duration::from_secs(5);
@@ -61,13 +66,6 @@ struct Readers {
 /// A directory of a class of a target.
 type Place = (u32, u32, PathBuf);
 
-/// A directory that is open to be measured.
-struct Measurable {
-    path: PathBuf,
-    root: Root,
-    directory: OwnedFd,
-}
-
 /// See the module.
 pub struct Agent {
     config: Config,
@@ -81,6 +79,7 @@ pub struct Agent {
     slow_ring: Option<Ring>,
     usage: HashMap<(u32, u32), Usage>,
     mounts: HashMap<Place, Mount>,
+    guesses: BTreeMap<u32, discovery::Guess>,
     devices: BTreeMap<u32, Device>,
     inflight_entries: u64,
     file_entries: u64,
@@ -132,6 +131,7 @@ impl Agent {
             slow_ring,
             usage: HashMap::new(),
             mounts: HashMap::new(),
+            guesses: BTreeMap::new(),
             devices: BTreeMap::new(),
             inflight_entries: 0,
             file_entries: 0,
@@ -150,7 +150,8 @@ impl Agent {
     fn attach(&mut self) -> Result<(), KernelError> {
         self.directories.refresh(&self.kernel, &[])?;
         self.kernel.attach(LIFE)?;
-        self.targets.scan()?;
+        self.targets.scan();
+        self.readers.lost.set(Lost::TargetsFull, self.targets.unwatched());
         self.discover();
         self.refresh_directories();
         let calls: Vec<&str> = CAPABILITIES.iter().map(|c| c.name).filter(|name| !LIFE.contains(name)).collect();
@@ -232,9 +233,8 @@ impl Agent {
             self.rescan_again = more_lost;
             self.events_lost = events_lost;
             self.rescanned = Instant::now();
-            if let Err(error) = self.targets.scan() {
-                log::error!("cannot look through /proc: {error}");
-            }
+            self.targets.scan();
+            self.readers.lost.set(Lost::TargetsFull, self.targets.unwatched());
         }
         self.discover();
         self.refresh_directories();
@@ -280,19 +280,16 @@ impl Agent {
         }
     }
 
-    /// The directories to measure, by target and class: opened as the target sees them.
-    fn measurable(&self) -> Vec<((u32, u32), Vec<Measurable>)> {
-        let mut out: BTreeMap<(u32, u32), Vec<Measurable>> = BTreeMap::new();
-        for spec in self.directories.specs() {
-            for state in self.directories.states(spec).filter(|state| state.found) {
-                if let Ok(Located { directory: Some(directory), .. }) = open::locate(state.root, &spec.path) {
-                    let path = spec.path.clone();
-                    let found = Measurable { path, root: state.root, directory };
-                    out.entry((spec.target, spec.class)).or_default().push(found);
-                }
-            }
-        }
-        out.into_iter().collect()
+    /// The directories to measure.
+    fn measurable(&self) -> Vec<Measurable> {
+        let of_spec = |spec: &Spec| {
+            let found = self.directories.states(spec).filter(|state| state.found);
+            let (target, class, path) = (spec.target, spec.class, spec.path.clone());
+            found
+                .map(move |state| Measurable { target, class, root: state.root, path: path.clone() })
+                .collect::<Vec<_>>()
+        };
+        self.directories.specs().iter().flat_map(of_spec).collect()
     }
 
     /// Stops counting: nothing begins any more, and what has begun gets a second to end. Returns how many calls had

@@ -56,7 +56,7 @@ pub(crate) fn until_signal<R: Future<Output = anyhow::Result<()>>>(
 ) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let mut signals = Vec::new();
         for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
             signals.push(signal(kind).context("cannot listen for signals")?);
@@ -67,5 +67,8 @@ pub(crate) fn until_signal<R: Future<Output = anyhow::Result<()>>>(
         });
         // It holds the agent: too much for a stack.
         tokio::task::LocalSet::new().run_until(Box::pin(what(Box::pin(shutdown)))).await
-    })
+    });
+    // A file system that hangs must not keep the agent.
+    runtime.shutdown_background();
+    done
 }

@@ -8,6 +8,18 @@ use crate::files::discover::{self, Choice};
 /// Processes of a target whose open files are looked at in one go.
 const MANY: usize = 32;
 
+/// After so many ticks without finding anything, only one of as many looks.
+const OFTEN: u32 = 12;
+
+/// How a target's WAL directory was guessed.
+#[derive(Default)]
+pub(super) struct Guess {
+    /// The process that had it open.
+    from: Option<u32>,
+    /// Ticks in which there was something to guess since.
+    looks: u32,
+}
+
 impl Agent {
     /// Finds the directories that rules know by name, and the WAL directory of targets without a rule that finds it.
     pub(super) fn discover(&mut self) {
@@ -16,11 +28,33 @@ impl Agent {
         self.discover_named(&pids);
         let wal = self.classes.iter().position(|class| class == WAL).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
         let guessed = (0_u32..).zip(&self.config.targets).filter(|(_, target)| guesses(target)).map(|(index, _)| index);
-        let missing: Vec<u32> = guessed.filter(|target| !self.has_directory(*target, wal)).collect();
-        for target in missing {
-            let choice = self.pids_of(target).take(MANY).find_map(discover::wal_directory);
-            self.take(target, wal, choice);
+        let guessed: Vec<u32> = guessed.collect();
+        for target in guessed {
+            if self.is_to_guess(target, wal) {
+                let found = self.pids_of(target).take(MANY).find_map(|pid| Some((pid, discover::wal_directory(pid)?)));
+                if let Some((pid, choice)) = found {
+                    self.guesses.insert(target, Guess { from: Some(pid), looks: 0 });
+                    self.take(target, wal, Some(choice));
+                }
+            }
         }
+    }
+
+    /// Whether to look for a target's WAL directory among open files: there is none yet, or the process is gone that had it open, and the
+    /// next one may have another.
+    fn is_to_guess(&mut self, target: u32, wal: u32) -> bool {
+        let has_process = self.pids_of(target).next().is_some();
+        let guess = self.guesses.entry(target).or_default();
+        let is_known = match guess.from {
+            Some(pid) => self.targets.processes().contains_key(&pid),
+            None => self.directories.specs().iter().any(|spec| (spec.target, spec.class) == (target, wal)),
+        };
+        if is_known || !has_process {
+            guess.looks = 0;
+            return false;
+        }
+        guess.looks += 1;
+        guess.looks <= OFTEN || guess.looks.is_multiple_of(OFTEN)
     }
 
     /// Finds the directories that rules know by name. They count already, by their name: but what is in one, and that files

@@ -13,7 +13,7 @@ use crate::process::monotonic_ns;
 use crate::slow::{Call, FIRST_NS, List};
 
 /// Calls that are taken in one go: whoever asks for figures is not kept waiting.
-const BATCH: usize = 1_024;
+pub(super) const BATCH: usize = 1_024;
 
 /// See the module.
 pub(super) struct SlowCalls {

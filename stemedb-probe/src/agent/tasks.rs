@@ -1,7 +1,6 @@
 //! What goes on while the agent runs: events of processes and directories, the clock, HTTP.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,9 +10,9 @@ use anyhow::Context;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 
-use super::{Agent, MEASURE, Measurable, TICK};
-use crate::disks::{mounts, uevents};
-use crate::files::{open, usage};
+use super::slow::BATCH;
+use super::{Agent, MEASURE, TICK, usages};
+use crate::disks::uevents;
 use crate::http;
 use crate::probes::ring::Ring;
 use crate::probes::slow;
@@ -32,17 +31,24 @@ pub async fn trace(
     let print = async {
         loop {
             let mut guard = ring.readable_mut().await?;
-            while let Some(told) = slow::take_next(guard.get_inner_mut()) {
+            let mut is_empty = false;
+            for _ in 0..BATCH {
+                let Some(told) = slow::take_next(guard.get_inner_mut()) else {
+                    is_empty = true;
+                    break;
+                };
                 let call = agent.borrow_mut().named(told);
                 if take(Some(call)).is_break() {
                     return Ok::<_, std::io::Error>(());
                 }
             }
-            guard.clear_ready();
+            if is_empty {
+                guard.clear_ready();
+            }
             if take(None).is_break() {
                 return Ok(());
             }
-            // Others have something to do as well.
+            // Others have something to do as well, and somebody may want it to end, however fast calls come.
             tokio::task::yield_now().await;
         }
     };
@@ -159,24 +165,7 @@ async fn measure(agent: Rc<RefCell<Agent>>) {
     loop {
         ticks.tick().await;
         let work = agent.borrow().measurable();
-        let done = tokio::task::spawn_blocking(move || {
-            let (mut usage, mut mounts) = (HashMap::new(), HashMap::new());
-            for ((target, class), directories) in work {
-                let paths: Vec<_> = directories.iter().map(|one| open::self_fd(&one.directory)).collect();
-                usage.insert((target, class), usage::measure(&paths));
-                // An open directory keeps its file system from being unmounted, so none is open for longer than that.
-                let closed: Vec<_> = directories
-                    .into_iter()
-                    .map(|Measurable { path, root, directory }| (path, root, mounts::number_of(&directory)))
-                    .collect();
-                for (path, root, number) in closed {
-                    if let Some(mount) = number.and_then(|number| mounts::numbered(number, root)) {
-                        mounts.insert((target, class, path), mount);
-                    }
-                }
-            }
-            (usage, mounts)
-        });
+        let done = tokio::task::spawn_blocking(move || usages::measure(&work));
         if let Ok((usage, mounts)) = done.await {
             let mut agent = agent.borrow_mut();
             agent.usage = usage;

@@ -26,7 +26,9 @@ pub struct Choice {
 /// The most likely WAL directory among a process's open files.
 #[must_use]
 pub fn wal_directory(pid: u32) -> Option<Choice> {
-    best(open_files(pid).filter_map(|(path, number)| Some((path, flags(pid, number.to_str()?)?))))
+    // What it is called first: a database may have ten thousands of files open, and how each is open is one more file to read.
+    let likely = open_files(pid).filter(|(path, _)| looks(path).is_some());
+    best(likely.filter_map(|(path, number)| Some((path, flags(pid, number.to_str()?)?))))
 }
 
 /// A directory of this name in which a process has a file open.
@@ -74,13 +76,26 @@ fn best(open: impl Iterator<Item = (PathBuf, i32)>) -> Option<Choice> {
             },
         ))
     });
-    scored.filter(|(score, _)| *score >= ENOUGH).max_by_key(|(score, _)| *score).map(|(_, choice)| choice)
+    scored.max_by_key(|(score, _)| *score).map(|(_, choice)| choice)
 }
 
 /// How much a file that is open for writing looks like a log, and why.
 fn score(path: &Path, flags: i32) -> Option<(u32, String)> {
     let writable = matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR);
-    if !writable || !path.is_absolute() || path.starts_with("/dev") || path.starts_with("/proc") {
+    let (mut score, mut why) = looks(path).filter(|_| writable)?;
+    if flags & libc::O_DSYNC != 0 {
+        score += 30;
+        why.push("it is open with O_DSYNC".to_owned());
+    } else if flags & libc::O_APPEND != 0 {
+        score += 10;
+        why.push("it is open with O_APPEND".to_owned());
+    }
+    Some((score, why.join(", ")))
+}
+
+/// How much a file looks like a log by its path, and why. What does not is none, however it is open.
+fn looks(path: &Path) -> Option<(u32, Vec<String>)> {
+    if !path.is_absolute() || path.starts_with("/dev") || path.starts_with("/proc") {
         return None;
     }
     let name = path.file_name()?.as_bytes();
@@ -95,14 +110,7 @@ fn score(path: &Path, flags: i32) -> Option<(u32, String)> {
         score += ENOUGH;
         why.push(format!("its name ends in {ending}"));
     }
-    if flags & libc::O_DSYNC != 0 {
-        score += 30;
-        why.push("it is open with O_DSYNC".to_owned());
-    } else if flags & libc::O_APPEND != 0 {
-        score += 10;
-        why.push("it is open with O_APPEND".to_owned());
-    }
-    Some((score, why.join(", ")))
+    (score >= ENOUGH).then_some((score, why))
 }
 
 #[cfg(test)]

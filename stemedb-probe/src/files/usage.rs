@@ -1,6 +1,6 @@
 //! What a class's directories hold: bytes on disk and number of files; and what is left of the file system that they are on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -40,15 +40,22 @@ impl Filesystem {
     }
 }
 
-/// Adds up everything below the directories. A file that goes away meanwhile is not counted.
+/// Device and inode number of a file.
+pub type Identity = (u64, u64);
+
+/// Adds up everything below the directories but what is in others. A file that goes away meanwhile is not counted.
 #[must_use]
-pub fn measure(directories: &[PathBuf]) -> Usage {
+pub fn measure(directories: &[PathBuf], others: &BTreeSet<Identity>) -> Usage {
     let mut usage = Usage::default();
     // One directory may be seen in several mount namespaces, and one file under several names.
     let mut seen = HashSet::new();
     for directory in directories {
         usage.filesystem = Filesystem::of(directory).map_or(usage.filesystem, |here| usage.filesystem.fuller(here));
-        let below = walkdir::WalkDir::new(directory).follow_root_links(true).into_iter().filter_map(Result::ok);
+        let is_other = |entry: &walkdir::DirEntry| {
+            entry.file_type().is_dir() && entry.metadata().is_ok_and(|stat| others.contains(&(stat.dev(), stat.ino())))
+        };
+        let below = walkdir::WalkDir::new(directory).follow_root_links(true).into_iter();
+        let below = below.filter_entry(|entry| entry.depth() == 0 || !is_other(entry)).filter_map(Result::ok);
         for stat in below.filter(|entry| entry.file_type().is_file()).filter_map(|entry| entry.metadata().ok()) {
             if !seen.insert((stat.dev(), stat.ino())) {
                 continue;
@@ -82,9 +89,13 @@ mod tests {
         std::fs::write(dir.path().join("b"), b"").unwrap();
         std::fs::hard_link(dir.path().join("b"), dir.path().join("c")).unwrap();
         // Twice, as from two mount namespaces.
-        let usage = super::measure(&[dir.path().to_owned(), dir.path().to_owned()]);
+        let usage = super::measure(&[dir.path().to_owned(), dir.path().to_owned()], &BTreeSet::new());
         assert_eq!(usage.files, 2);
         assert!(usage.filesystem.available > 0 && usage.filesystem.size >= usage.filesystem.available);
         assert!(usage.disk_bytes >= 10_000 && usage.disk_bytes.is_multiple_of(512));
+        // Of another class.
+        let sub = std::fs::metadata(dir.path().join("sub")).unwrap();
+        let without = super::measure(&[dir.path().to_owned()], &BTreeSet::from([(sub.dev(), sub.ino())]));
+        assert_eq!((without.files, without.disk_bytes), (1, 0));
     }
 }

@@ -67,11 +67,6 @@ pub enum KernelError {
     /// A map of ours is missing or of another type.
     #[error("the eBPF object has no map {0}; it belongs to another version: run `cargo xtask build`")]
     Map(&'static str),
-    /// The table of processes is full.
-    #[error(
-        "there is no room to watch process {0}: too many are watched, or too many whose ids have the same lower 14 bits"
-    )]
-    Processes(u32),
     /// The table of class directories is full.
     #[error(
         "there is no room for more class directories; {0} fit in where they are spread evenly: give fewer, or one above them"

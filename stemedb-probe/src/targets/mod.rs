@@ -5,7 +5,7 @@ pub mod procs;
 pub mod rules;
 pub mod watched;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{HashMap, MapData};
 use stemedb_ebpf::{Event, EventKind, FROM_CGROUP, FROM_PID, FROM_RULE, RULE_CGROUP, TargetEntry};
@@ -36,6 +36,9 @@ pub struct Targets {
     processes: BTreeMap<u32, Process>,
     /// Processes that have ever belonged to each target.
     seen: Vec<u64>,
+    /// Processes for which there was no room, while they run; and how many there were ever.
+    left_out: BTreeSet<u32>,
+    unwatched: u64,
 }
 
 impl Targets {
@@ -57,31 +60,41 @@ impl Targets {
             cgroups: kernel.take("CGROUPS")?,
             processes: BTreeMap::new(),
             seen: vec![0; config.targets.len()],
+            left_out: BTreeSet::new(),
+            unwatched: 0,
         })
     }
 
+    /// How many processes there was no room for.
+    #[must_use]
+    pub fn unwatched(&self) -> u64 {
+        self.unwatched
+    }
+
     /// Looks through /proc for processes that began before the kernel side, or whose event was lost.
-    pub fn scan(&mut self) -> Result<(), KernelError> {
+    pub fn scan(&mut self) {
         let cgroups = if self.rules.has(RULE_CGROUP) { rules::cgroups() } else { Vec::new() };
         for (id, path) in cgroups {
-            if let Some(target) = self.rules.by_cgroup(&path) {
-                self.cgroups.insert(id, TargetEntry { target, from: FROM_CGROUP }, 0)?;
+            if let Some(target) = self.rules.by_cgroup(&path)
+                && let Err(error) = self.cgroups.insert(id, TargetEntry { target, from: FROM_CGROUP }, 0)
+            {
+                log::error!("processes that begin in {} are not watched: {error}", String::from_utf8_lossy(&path));
             }
         }
         // A process may fork while the list is read, before its own entry makes the kernel side follow its children: so the
         // list is read again until nothing is new.
-        while self.scan_processes()? {}
+        while self.scan_processes() {}
         // A pid names the process that has it now, not one that gets it later.
         self.pids.clear();
         let gone: Vec<u32> = self.processes.keys().copied().filter(|pid| !procs::exists(*pid)).collect();
         for pid in gone {
             self.remove(pid);
         }
-        Ok(())
+        self.left_out.retain(|pid| procs::exists(*pid));
     }
 
     /// One pass through /proc. True when it has found a process.
-    fn scan_processes(&mut self) -> Result<bool, KernelError> {
+    fn scan_processes(&mut self) -> bool {
         let mut found = false;
         // The agent's own logging is nobody's database.
         for pid in procs::all().filter(|pid| *pid != std::process::id()) {
@@ -89,10 +102,10 @@ impl Targets {
                 && let Some(facts) = procs::facts(pid)
                 && let Some(entry) = self.target_of(&facts)
             {
-                found |= self.add(pid, entry)?;
+                found |= self.add(pid, entry);
             }
         }
-        Ok(found)
+        found
     }
 
     fn target_of(&self, facts: &Facts) -> Option<TargetEntry> {
@@ -108,22 +121,29 @@ impl Targets {
     }
 
     /// Makes a process of /proc a target, unless it has become something else meanwhile.
-    fn add(&mut self, pid: u32, entry: TargetEntry) -> Result<bool, KernelError> {
+    fn add(&mut self, pid: u32, entry: TargetEntry) -> bool {
         match self.watched.add(pid, entry) {
             Added::New => {}
             Added::Known(known) => {
                 self.note(pid, known.target);
-                return Ok(false);
+                return false;
             }
-            Added::Full => return Err(KernelError::Processes(pid)),
+            Added::Full => {
+                // Its place in the table is taken by others, whose ids have the same lower 14 bits.
+                if self.left_out.insert(pid) {
+                    self.unwatched += 1;
+                    log::warn!("process {pid} is not watched: there is no room for it");
+                }
+                return false;
+            }
         }
         // From here on its exec and its exit are seen; what it did before is seen by looking again.
         let still = procs::exists(pid) && procs::facts(pid).and_then(|facts| self.target_of(&facts)) == Some(entry);
         if still {
-            return Ok(self.note(pid, entry.target));
+            return self.note(pid, entry.target);
         }
         self.watched.remove(pid);
-        Ok(false)
+        false
     }
 
     /// Takes in what the kernel side says. True when the process is new to the table, or sees other mounts than before.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use stemedb_ebpf::files::MAX_FILES;
 use stemedb_kernel_tests::agent::Agent;
 use stemedb_kernel_tests::fs::Mount;
@@ -47,6 +47,34 @@ fn a_wal_directory_of_another_name_is_guessed() -> Result<()> {
     assert_eq!(class.class, "wal");
     assert!(class.origin.contains("open for writing"), "it says why: {}", class.origin);
     load.stop()
+}
+
+#[test]
+fn a_wal_directory_is_guessed_again_for_the_next_process() -> Result<()> {
+    let mount = Mount::new("ext4")?;
+    let dirs = ["old/journal", "new/journal"].map(|dir| mount.dir(dir));
+    let mut agent = None;
+    for dir in dirs {
+        let dir = dir?;
+        let mut load = Load::start(&["hold", "--dir", &dir.display().to_string()].map(str::to_owned))?;
+        load.go()?;
+        if agent.is_none() {
+            // By its name: the next one is the same target's.
+            agent = Some(Agent::start(&["--profile", "t:stemedb", "--target", "t:comm=stemedb-workloa*"])?);
+        }
+        let agent = agent.as_ref().context("started above")?;
+        wait_for("the agent to find the directory", Duration::from_secs(30), || {
+            let classes = agent.status().ok()?.classes;
+            let is_it = |pattern: &str| pattern == dir.display().to_string();
+            classes.into_iter().find(|class| class.class == "wal" && is_it(&class.pattern) && class.found)
+        })?;
+        let before = agent.status()?.calls("wal", "fdatasync");
+        wait_for("a counted call", Duration::from_secs(10), || {
+            (agent.status().ok()?.calls("wal", "fdatasync") > before).then_some(())
+        })?;
+        load.stop()?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -194,6 +194,13 @@ fn a_class_inside_another() -> Result<()> {
     scene.make("wal", &scene.wal.join("log"))?;
     scene.make("store", &scene.store.join("table"))?;
     scene.check()?;
+    // Each file is in one class.
+    let counts =
+        ["stemedb_wal_segments_count{target=\"t\"} 1", "stemedb_file_segments_count{target=\"t\",class=\"store\"} 1"];
+    wait_for("the files to be counted", Duration::from_secs(30), || {
+        let text = scene.agent.get("/metrics", "*/*").ok()?;
+        counts.iter().all(|count| text.lines().any(|line| line == *count)).then_some(())
+    })?;
     assert!(scene.mount.path().exists());
     Ok(())
 }
