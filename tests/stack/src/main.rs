@@ -29,7 +29,7 @@ struct Arguments {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
     /// The share of requests that are wrong
-    #[arg(long, default_value_t = 0.005)]
+    #[arg(long, default_value_t = 0.002)]
     bad: f64,
     /// Rules and routes ten times as fast as in production
     #[arg(long)]
