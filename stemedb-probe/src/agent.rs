@@ -150,8 +150,7 @@ impl Agent {
     fn attach(&mut self) -> Result<(), KernelError> {
         self.directories.refresh(&self.kernel, &[])?;
         self.kernel.attach(LIFE)?;
-        self.targets.scan();
-        self.readers.lost.set(Lost::TargetsFull, self.targets.unwatched());
+        self.look_through_proc();
         self.discover();
         self.refresh_directories();
         let calls: Vec<&str> = CAPABILITIES.iter().map(|c| c.name).filter(|name| !LIFE.contains(name)).collect();
@@ -224,6 +223,12 @@ impl Agent {
         }
     }
 
+    /// Finds processes of which no event tells, and counts those for which there is no room.
+    fn look_through_proc(&mut self) {
+        self.targets.scan();
+        self.readers.lost.set(Lost::TargetsFull, self.targets.unwatched());
+    }
+
     /// What is done every [`TICK`].
     fn tick(&mut self) {
         let events_lost = self.readers.lost.read().map_or(0, |lost| lost[Lost::EventsFull as usize]);
@@ -233,8 +238,7 @@ impl Agent {
             self.rescan_again = more_lost;
             self.events_lost = events_lost;
             self.rescanned = Instant::now();
-            self.targets.scan();
-            self.readers.lost.set(Lost::TargetsFull, self.targets.unwatched());
+            self.look_through_proc();
         }
         self.discover();
         self.refresh_directories();
